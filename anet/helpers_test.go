@@ -1,0 +1,264 @@
+package anet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// rawPath says whether this build uses raw system calls, and so allocates nothing.
+var rawPath = runtime.GOOS == "linux" && runtime.GOARCH != "386" && runtime.GOARCH != "s390x"
+
+// await waits until poll reports one of events on fd.
+func await(t testing.TB, fd int, events int16) {
+	t.Helper()
+
+	pfd := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		n, err := unix.Poll(pfd, int(patience.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			t.Fatal("poll:", err)
+		}
+		if n == 1 {
+			return
+		}
+	}
+	t.Fatalf("descriptor %d is not ready for %#x after %v", fd, events, patience)
+}
+
+// within fails the test if f is not done in time. A call that waits in the kernel for ever cannot be ended: so it is
+// reported and left behind.
+func within(t testing.TB, what string, f func()) {
+	t.Helper()
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("%s has not returned after %v", what, patience)
+	}
+}
+
+// must passes a descriptor on and closes it at the end of the test.
+func must(t testing.TB) func(fd int, err error) int {
+	return func(fd int, err error) int {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAtEnd(t, fd)
+		return fd
+	}
+}
+
+// owned says which descriptors the running test is still to close.
+var owned sync.Map
+
+func closeAtEnd(t testing.TB, fds ...int) {
+	for _, fd := range fds {
+		token := new(byte)
+		owned.Store(fd, token)
+		t.Cleanup(func() {
+			if owned.CompareAndDelete(fd, token) {
+				Close(fd)
+			}
+		})
+	}
+}
+
+// closeNow closes what closeAtEnd would have closed.
+func closeNow(t testing.TB, fd int) {
+	t.Helper()
+
+	owned.Delete(fd)
+	noError(t, Close(fd))
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// accepted waits for a connection and accepts it.
+func accepted(t testing.TB, ln int) (int, netip.AddrPort) {
+	t.Helper()
+
+	await(t, ln, unix.POLLIN)
+	fd, peer, err := Accept(ln)
+	if err != nil {
+		t.Fatal("accept:", err)
+	}
+	closeAtEnd(t, fd)
+
+	return fd, peer
+}
+
+// connected connects to the listener ln at address, and returns both ends.
+func connected(t testing.TB, ln int, network, address string) (client, server int) {
+	t.Helper()
+
+	client = must(t)(Connect(network, address))
+	server, _ = accepted(t, ln)
+	await(t, client, unix.POLLOUT)
+	noError(t, SocketError(client))
+
+	return client, server
+}
+
+// tcpPair returns the two ends of a TCP connection.
+func tcpPair(t testing.TB) (client, server int) {
+	t.Helper()
+
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	return connected(t, ln, "tcp4", LocalString(ln))
+}
+
+func socketPairT(t testing.TB) (a, b int) {
+	t.Helper()
+
+	a, b, err := SocketPair()
+	noError(t, err)
+	closeAtEnd(t, a, b)
+
+	return a, b
+}
+
+func pipeT(t testing.TB, rflags, wflags int) (r, w int) {
+	t.Helper()
+
+	r, w, err := PipeFlags(rflags, wflags)
+	noError(t, err)
+	closeAtEnd(t, r, w)
+
+	return r, w
+}
+
+// openDescriptors lists this process's descriptors with what they are open on.
+func openDescriptors(t testing.TB) []string {
+	t.Helper()
+
+	dir := "/dev/fd"
+	if runtime.GOOS == "linux" {
+		dir = "/proc/self/fd"
+	}
+	entries, err := os.ReadDir(dir)
+	noError(t, err)
+
+	var list []string
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			list = append(list, e.Name()+" "+target)
+		}
+	}
+	slices.Sort(list)
+
+	return list
+}
+
+// noLeak returns a function that fails the test if the open descriptors are not those of now.
+func noLeak(t testing.TB) (check func()) {
+	t.Helper()
+
+	before := openDescriptors(t)
+	return func() {
+		t.Helper()
+		if after := openDescriptors(t); !slices.Equal(before, after) {
+			t.Errorf("open descriptors before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+		}
+	}
+}
+
+// wantFlags checks that fd is non-blocking and close-on-exec.
+func wantFlags(t testing.TB, what string, fd int) {
+	t.Helper()
+
+	fl, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || fl&unix.O_NONBLOCK == 0 {
+		t.Errorf("%s: not non-blocking: flags %#x, %v", what, fl, err)
+	}
+	fdfl, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || fdfl&unix.FD_CLOEXEC == 0 {
+		t.Errorf("%s: not close-on-exec: flags %#x, %v", what, fdfl, err)
+	}
+}
+
+func wantIs(t testing.TB, what string, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("%s: error %v, want %v", what, err, target)
+	}
+}
+
+// shortDir is a temporary directory whose path leaves room for a socket's name. t.TempDir's may not.
+func shortDir(t testing.TB) string {
+	t.Helper()
+
+	dir, err := os.MkdirTemp("", "anet")
+	noError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+
+	return dir
+}
+
+// childVar names the part of a test that this binary plays when a test has started it again.
+const childVar = "ANET_TEST_CHILD"
+
+// children are these parts.
+var children = map[string]func() error{}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childVar); name != "" {
+		if err := children[name](); err != nil {
+			fmt.Println("child failed:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+
+	os.Exit(m.Run())
+}
+
+// runChild starts this binary again in the part name, behind the command prefix, and returns what it printed.
+func runChild(t testing.TB, name string, prefix ...string) string {
+	t.Helper()
+
+	self, err := os.Executable()
+	noError(t, err)
+
+	args := append(slices.Clone(prefix), self)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), childVar+"="+name)
+	timer := time.AfterFunc(3*patience, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("child %s: %v\n%s", name, err, out)
+	}
+
+	return string(out)
+}

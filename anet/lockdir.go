@@ -1,0 +1,31 @@
+//go:build unix && !solaris && !aix
+
+package anet
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDir keeps other callers of lockDir away from a directory until unlock is called. It waits for them a second at most,
+// since a server takes far less, and anybody may hold a lock for ever. A directory that cannot be opened or locked, for
+// want of a permission or of locks in its file system, is not locked.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return func() {}, nil
+	}
+
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			return func() { f.Close() }, nil
+		}
+		if time.Now().After(deadline) {
+			f.Close()
+			return nil, os.NewSyscallError("flock", err)
+		}
+	}
+}

@@ -1,0 +1,26 @@
+package anet
+
+import "golang.org/x/sys/unix"
+
+const (
+	dualStack = true
+
+	keepMin, keepMax = 1, 1<<31 - 1
+
+	fastOpenMax = 1
+)
+
+// What FreeBSD has, from setsockopt(2) and tcp(4).
+var (
+	optReusePort    = sockopt{unix.SOL_SOCKET, unix.SO_REUSEPORT_LB, "SO_REUSEPORT_LB"}
+	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
+	optMark         = sockopt{unix.SOL_SOCKET, unix.SO_USER_COOKIE, "SO_USER_COOKIE"}
+	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}
+	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
+	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
+	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
+	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
+	optFastOpen     = sockopt{unix.IPPROTO_TCP, unix.TCP_FASTOPEN, "TCP_FASTOPEN"}
+	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
+	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_NOPUSH, "TCP_NOPUSH"}
+)

@@ -1,0 +1,26 @@
+package anet
+
+import "golang.org/x/sys/unix"
+
+const (
+	dualStack = true
+
+	keepMin, keepMax = 1, 1<<31 - 1
+
+	fastOpenMax = 1
+)
+
+// What NetBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance.
+var (
+	optReusePort    = sockopt{text: "SO_REUSEPORT"}
+	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
+	optMark         = sockopt{text: "SO_MARK"}
+	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}
+	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
+	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
+	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
+	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
+	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
+	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
+	optCork         = sockopt{text: "TCP_CORK"}
+)

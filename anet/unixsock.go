@@ -1,0 +1,143 @@
+package anet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// unixName checks a Unix socket's address and brings it into the form that x/sys/unix wants: abstract names
+// begin with "@".
+func unixName(address string) (string, error) {
+	limit := len(unix.RawSockaddrUnix{}.Path)
+
+	if address != "" && !isAbstract(address) {
+		if strings.IndexByte(address, 0) >= 0 {
+			return "", fmt.Errorf("a path with a NUL byte: %w", unix.EINVAL)
+		}
+		if len(address) >= limit {
+			return "", fmt.Errorf("a path of %d bytes: %w", len(address), unix.ENAMETOOLONG)
+		}
+		return address, nil
+	}
+
+	if runtime.GOOS != "linux" && runtime.GOOS != "android" {
+		return "", fmt.Errorf("abstract Unix socket: %w", errors.ErrUnsupported)
+	}
+	if len(address) > limit {
+		return "", fmt.Errorf("a name of %d bytes: %w", len(address), unix.ENAMETOOLONG)
+	}
+	if address == "" {
+		return "", nil
+	}
+
+	return "@" + address[1:], nil
+}
+
+func isAbstract(address string) bool {
+	return strings.HasPrefix(address, "@") || strings.HasPrefix(address, "\x00")
+}
+
+func (lc ListenConfig) listenUnix(address string) (int, error) {
+	if lc.Perm&^fs.ModePerm != 0 {
+		return -1, os.NewSyscallError("chmod", unix.EINVAL)
+	}
+
+	name, err := unixName(address)
+	if err != nil {
+		return -1, err
+	}
+
+	fd, err := socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+
+	if err := lc.setUpUnix(fd, name); err != nil {
+		Close(fd)
+		return -1, err
+	}
+
+	return fd, nil
+}
+
+// setUpUnix makes a listener of a new socket. A file that it created does not outlive an error.
+func (lc ListenConfig) setUpUnix(fd int, name string) error {
+	hasFile := name != "" && !isAbstract(name)
+
+	// The lock keeps two servers that start at once from both finding a dead socket, or one from finding the other's
+	// before it listens, and so from replacing a living one.
+	if lc.Replace && hasFile {
+		unlock, err := lockDir(filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		defer unlock()
+
+		if isStale(name) {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+
+	err := lc.openUnix(fd, name, hasFile)
+	if err != nil && hasFile {
+		os.Remove(name)
+	}
+
+	return err
+}
+
+// openUnix sets the permissions and then listens. Between bind and listen nobody can connect, so nobody gets in by
+// the permissions of the umask.
+func (lc ListenConfig) openUnix(fd int, name string, hasFile bool) error {
+	if lc.Perm != 0 && hasFile {
+		if err := os.Chmod(name, lc.Perm); err != nil {
+			return err
+		}
+	}
+
+	return os.NewSyscallError("listen", unix.Listen(fd, lc.backlog()))
+}
+
+// isStale says whether name is a socket that nobody listens on. Only a refused connect proves it: a full backlog, a
+// missing permission, a socket of another type all mean, or may mean, a living server.
+func isStale(name string) bool {
+	info, err := os.Lstat(name)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+
+	fd, err := connectUnix(name)
+	if err == nil {
+		Close(fd)
+	}
+
+	return errors.Is(err, unix.ECONNREFUSED)
+}
+
+// connectUnix begins to connect to a name in the form of unixName.
+func connectUnix(name string) (int, error) {
+	fd, err := socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+
+	if err := connect(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		Close(fd)
+		return -1, err
+	}
+
+	return fd, nil
+}
