@@ -1,0 +1,214 @@
+//go:build linux && !ae_select
+
+package ae
+
+import (
+	"math"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	apiName    = "epoll"
+	maxSetSize = math.MaxInt32
+)
+
+// epoll watches descriptors with epoll(7), level-triggered. The kernel knows a
+// registration by number and open file; the two come apart when a descriptor is
+// closed while a child process, or a dup, still holds the file. Each
+// registration therefore has a generation, which the kernel hands back with
+// every event.
+type epoll struct {
+	fd      int
+	slots   []epollSlot // by descriptor
+	events  []unix.EpollEvent
+	noNanos bool // epoll_pwait2 is missing or forbidden here
+}
+
+type epollSlot struct {
+	gen  uint32
+	mask Mask
+}
+
+var _ backend = (*epoll)(nil)
+
+func newBackend() (backend, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	return &epoll{fd: fd}, nil
+}
+
+func (e *epoll) add(fd int, old, mask Mask) error {
+	var slot epollSlot
+	if fd < len(e.slots) {
+		slot.gen = e.slots[fd].gen
+	}
+	slot.mask = old | mask
+
+	op := unix.EPOLL_CTL_MOD
+	if old == None {
+		op = unix.EPOLL_CTL_ADD
+		slot.gen++
+	}
+	err := e.ctl(op, fd, slot)
+	if err == unix.EEXIST {
+		// The number was closed without a del, and now names the same file again.
+		err = e.ctl(unix.EPOLL_CTL_MOD, fd, slot)
+	}
+	if err == unix.ENOENT {
+		e.slots[fd].mask = None
+		return errReused
+	}
+	if err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+
+	if fd >= len(e.slots) {
+		slots := make([]epollSlot, max(fd+1, 2*len(e.slots), minTable))
+		copy(slots, e.slots)
+		e.slots = slots
+	}
+	e.slots[fd] = slot
+	return nil
+}
+
+func (e *epoll) del(fd int, old, mask Mask) {
+	slot := &e.slots[fd]
+	slot.mask = old &^ mask
+	if slot.mask == None {
+		e.ctl(unix.EPOLL_CTL_DEL, fd, *slot)
+	} else {
+		e.ctl(unix.EPOLL_CTL_MOD, fd, *slot)
+	}
+}
+
+func (e *epoll) ctl(op, fd int, slot epollSlot) error {
+	return epollCtl(e.fd, op, fd, slot)
+}
+
+func epollCtl(epfd, op, fd int, slot epollSlot) error {
+	ev := unix.EpollEvent{Fd: int32(fd), Pad: int32(slot.gen)}
+	if slot.mask&Readable != 0 {
+		ev.Events |= unix.EPOLLIN
+	}
+	if slot.mask&Writable != 0 {
+		ev.Events |= unix.EPOLLOUT
+	}
+	return unix.EpollCtl(epfd, op, fd, &ev)
+}
+
+func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
+	if len(e.events) != len(fired) {
+		e.events = make([]unix.EpollEvent, len(fired))
+	}
+	ready, err := e.wait(d)
+	if err == unix.EINTR {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("epoll_wait", err)
+	}
+
+	n, orphans := 0, false
+	for i := range e.events[:ready] {
+		ev := &e.events[i]
+		slot := e.slots[ev.Fd]
+		if slot.gen != uint32(ev.Pad) || slot.mask == None {
+			orphans = true
+			continue
+		}
+		mask := None
+		if ev.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			mask |= Readable
+		}
+		if ev.Events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			mask |= Writable
+		}
+		fired[n] = firedEvent{fd: ev.Fd, mask: mask & slot.mask}
+		n++
+	}
+	if orphans {
+		e.rebuild()
+	}
+	return n, nil
+}
+
+// wait calls the variant of epoll_wait that suits d. One that cannot block is
+// called raw, which saves telling the Go scheduler about it twice; one that may
+// block must never be, because a goroutine that blocks unannounced stops the
+// garbage collector for the whole process.
+func (e *epoll) wait(d time.Duration) (int, error) {
+	if d == 0 {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
+			uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), nil
+	}
+
+	if d > 0 && !e.noNanos {
+		n, err := e.waitNanos(d)
+		switch err {
+		case unix.ENOSYS, unix.EPERM, unix.ENOTSUP:
+			e.noNanos = true // before Linux 5.11, or a seccomp filter
+		default:
+			return n, err
+		}
+	}
+
+	ms := -1
+	if d > 0 {
+		ms = millis(d)
+	}
+	return unix.EpollWait(e.fd, e.events, ms)
+}
+
+// waitNanos is epoll_pwait2(2). Its timespec has 64-bit fields on every
+// architecture, unlike unix.Timespec.
+func (e *epoll) waitNanos(d time.Duration) (int, error) {
+	ts := struct{ sec, nsec int64 }{int64(d / time.Second), int64(d % time.Second)}
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(e.fd),
+		uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)),
+		uintptr(unsafe.Pointer(&ts)), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// rebuild moves every registration to a new epoll instance. It is the only way
+// to get rid of an orphan: a file that was closed before del, and that somebody
+// else still holds open, can no longer be named, but would be reported for ever.
+// Should the system have no descriptor or memory for it, the orphan stays until
+// the next poll tries again.
+func (e *epoll) rebuild() {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return
+	}
+	for i, slot := range e.slots {
+		if slot.mask == None {
+			continue
+		}
+		// Only what the old instance still knows by this number is moved: another
+		// file may have the number now.
+		if e.ctl(unix.EPOLL_CTL_MOD, i, slot) != nil {
+			e.slots[i].mask = None
+			continue
+		}
+		if epollCtl(fd, unix.EPOLL_CTL_ADD, i, slot) != nil {
+			unix.Close(fd)
+			return
+		}
+	}
+	unix.Close(e.fd)
+	e.fd = fd
+}
+
+func (e *epoll) close() error { return unix.Close(e.fd) }
