@@ -1,0 +1,199 @@
+// Command echo sends back whatever its clients send. It is the smallest server
+// that treats every case: read it from main down to see the callback chain
+// accept -> read -> write.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:7000", "where to listen: host:port or unix:path")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := serve(ctx, *addr, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		os.Exit(1)
+	}
+}
+
+const (
+	maxClients    = 100_000                // bounds the descriptors that the loop takes
+	acceptsAtOnce = 1000                   // then the clients that are there get their turn
+	acceptPause   = 100 * time.Millisecond // how long to wait when the system has no descriptor left
+)
+
+// server is everything that the callbacks share. Only the loop's goroutine
+// touches it, so nothing here needs a lock.
+type server struct {
+	el       *ae.EventLoop
+	listener int
+	clients  map[int]*client
+	buf      [16 << 10]byte // what one read takes; all clients take turns with it
+}
+
+// client is one connection. While its peer keeps up it owns no buffer.
+type client struct {
+	srv  *server
+	fd   int
+	rest []byte // what has been read and not yet written back
+
+	// Evaluating c.onReadable allocates, so it is done once.
+	readable, writable ae.FileProc
+}
+
+// serve runs the server until ctx is done.
+func serve(ctx context.Context, addr string, out io.Writer) error {
+	el, err := ae.New(maxClients) // 1: create the loop
+	if err != nil {
+		return err
+	}
+	defer el.Close()
+
+	network, address := "tcp", addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, address = "unix", path
+	}
+	ln, err := anet.ListenConfig{Replace: true}.Listen(network, address) // 2, 3: listen, non-blocking
+	if err != nil {
+		return err
+	}
+	s := &server{el: el, listener: ln, clients: map[int]*client{}}
+	defer s.close()
+	if network == "unix" {
+		defer os.Remove(address)
+	}
+
+	if err := el.CreateFileEvent(ln, ae.Readable, s.onAccept); err != nil { // 4: the accept callback
+		return err
+	}
+	fmt.Fprintln(out, "echo: listening on", anet.LocalString(ln))
+	if err := el.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// close closes what the loop, by design, leaves open.
+func (s *server) close() {
+	for _, c := range s.clients {
+		c.close()
+	}
+	anet.Close(s.listener)
+}
+
+// onAccept takes the connections that wait (5), and registers the read callback
+// for each (6).
+func (s *server) onAccept(el *ae.EventLoop, ln int, _ ae.Mask) {
+	for range acceptsAtOnce {
+		fd, _, err := anet.Accept(ln)
+		switch {
+		case err == anet.ErrWouldBlock:
+			return
+		case errors.Is(err, anet.ErrAborted):
+			continue // that peer gave up while it waited
+		case err != nil:
+			s.pauseAccepting(err)
+			return
+		}
+		s.addClient(fd)
+	}
+}
+
+// pauseAccepting stops watching the listener for a while. Out of descriptors, it
+// would be reported ready at once, over and over, and starve the clients.
+func (s *server) pauseAccepting(err error) {
+	fmt.Fprintf(os.Stderr, "echo: accepting again in %v: %v\n", acceptPause, err)
+	s.el.DeleteFileEvent(s.listener, ae.Readable)
+	s.el.CreateTimeEvent(acceptPause, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
+		if el.CreateFileEvent(s.listener, ae.Readable, s.onAccept) != nil {
+			return acceptPause
+		}
+		return ae.NoMore
+	})
+}
+
+func (s *server) addClient(fd int) {
+	c := &client{srv: s, fd: fd}
+	c.readable, c.writable = c.onReadable, c.onWritable
+	s.clients[fd] = c
+	if s.el.CreateFileEvent(fd, ae.Readable, c.readable) != nil {
+		c.close()
+		return
+	}
+	anet.SetNoDelay(fd, true) // no harm where it does not apply
+}
+
+// onReadable reads what has come (7) and writes it back (8). What the peer has
+// no room for waits for the write callback.
+func (c *client) onReadable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	buf := c.srv.buf[:]
+	n, err := anet.Read(fd, buf)
+	if err == anet.ErrWouldBlock {
+		return
+	}
+	if err != nil { // io.EOF, or the connection was reset
+		c.close()
+		return
+	}
+	c.write(buf[:n])
+}
+
+// onWritable goes on with the rest (8).
+func (c *client) onWritable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	c.write(c.rest)
+}
+
+// write writes p. While a rest remains, Writable is watched instead of Readable:
+// a peer that sends and never reads costs this server one buffer.
+func (c *client) write(p []byte) {
+	n, err := anet.Write(c.fd, p)
+	if err != nil && err != anet.ErrWouldBlock {
+		c.close()
+		return
+	}
+
+	paused := c.rest != nil
+	switch {
+	case n == len(p) && paused:
+		c.rest = nil
+		c.watch(ae.Readable, c.readable, ae.Writable)
+	case n < len(p) && paused:
+		c.rest = p[n:]
+	case n < len(p):
+		c.rest = bytes.Clone(p[n:])
+		c.watch(ae.Writable, c.writable, ae.Readable)
+	}
+}
+
+// watch has the loop watch c for the event on, and no longer for off.
+func (c *client) watch(on ae.Mask, proc ae.FileProc, off ae.Mask) {
+	if err := c.srv.el.CreateFileEvent(c.fd, on, proc); err != nil {
+		c.close()
+		return
+	}
+	c.srv.el.DeleteFileEvent(c.fd, off)
+}
+
+// close takes the descriptor out of the loop first: its number may come back
+// with the next accept.
+func (c *client) close() {
+	c.srv.el.DeleteFileEvent(c.fd, ae.Readable|ae.Writable)
+	delete(c.srv.clients, c.fd)
+	anet.Close(c.fd)
+}
