@@ -19,32 +19,44 @@
 //
 // A complete echo server; anet.Listen does steps 2 and 3:
 //
+//	package main
+//
+//	import (
+//		"log"
+//
+//		"github.com/aeloop/ae"
+//		"github.com/aeloop/ae/anet"
+//	)
+//
 //	func main() {
-//		el, err := ae.New(10_000) // 1
+//		el, err := ae.New(10_000) // 1: create the loop
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		ln, err := anet.Listen("tcp", "127.0.0.1:7000") // 2, 3
+//		ln, err := anet.Listen("tcp", "127.0.0.1:7000") // 2, 3: listen, non-blocking
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		if err := el.CreateFileEvent(ln, ae.Readable, accept); err != nil { // 4
+//		if err := el.CreateFileEvent(ln, ae.Readable, accept); err != nil { // 4: the accept callback
 //			log.Fatal(err)
 //		}
 //		log.Fatal(el.Main())
 //	}
 //
-//	func accept(el *ae.EventLoop, ln int, _ ae.Mask) { // 5
+//	// accept is called when a client connects (5).
+//	func accept(el *ae.EventLoop, ln int, _ ae.Mask) {
 //		fd, _, err := anet.Accept(ln)
 //		if err != nil {
 //			return // examples/echo shows what to do when descriptors run out
 //		}
-//		if err := el.CreateFileEvent(fd, ae.Readable, read); err != nil { // 6
+//		if err := el.CreateFileEvent(fd, ae.Readable, read); err != nil { // 6: the read callback
 //			anet.Close(fd)
 //		}
 //	}
 //
-//	func read(el *ae.EventLoop, fd int, _ ae.Mask) { // 7
+//	// read is called when data arrives (7). It has the reply sent before it takes
+//	// the next request.
+//	func read(el *ae.EventLoop, fd int, _ ae.Mask) {
 //		reply := make([]byte, 4096)
 //		n, err := anet.Read(fd, reply)
 //		if err == anet.ErrWouldBlock {
@@ -54,9 +66,10 @@
 //			hangUp(el, fd)
 //			return
 //		}
+//
 //		reply = reply[:n]
-//		el.DeleteFileEvent(fd, ae.Readable) // no new request before this reply is sent
-//		el.CreateFileEvent(fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) { // 8
+//		el.DeleteFileEvent(fd, ae.Readable)
+//		el.CreateFileEvent(fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) { // 8: the write callback
 //			n, err := anet.Write(fd, reply)
 //			if err != nil && err != anet.ErrWouldBlock {
 //				hangUp(el, fd)
