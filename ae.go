@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -445,6 +446,19 @@ func (el *EventLoop) poll(flags Flags) (int, error) {
 		}
 	}
 
+	if flags&DontWait != 0 || el.dontWait || el.door.stop.Load() || el.door.waiting() {
+		return 0, nil
+	}
+	return el.sleep(flags)
+}
+
+// sleep polls until a descriptor is ready, a time event is due, or somebody
+// comes to the door.
+func (el *EventLoop) sleep(flags Flags) (int, error) {
+	// Goroutines that callbacks made ready wait for this thread, and a blocking
+	// system call would hold it until the scheduler's monitor looks. What they
+	// post meanwhile is found without a wake-up.
+	runtime.Gosched()
 	d := el.sleepTime(flags)
 	if d == 0 || !el.door.sleep() {
 		return 0, nil
@@ -460,11 +474,9 @@ func (el *EventLoop) poll(flags Flags) (int, error) {
 	return el.backend.poll(el.fired, d)
 }
 
-// sleepTime returns how long the loop may sleep: negative is without end.
+// sleepTime returns how long the loop may sleep by its time events: negative is
+// without end.
 func (el *EventLoop) sleepTime(flags Flags) time.Duration {
-	if flags&DontWait != 0 || el.dontWait || el.door.stop.Load() {
-		return 0
-	}
 	if flags&TimeEvents == 0 || len(el.timers.heap) == 0 {
 		return -1
 	}
@@ -483,12 +495,16 @@ func (el *EventLoop) dispatch(batch uint32, ready int) int {
 			continue
 		}
 
-		first, second := Readable, Writable
-		if el.FileEvents(fd)&Barrier != 0 {
-			first, second = Writable, Readable
+		first, second := mask&Readable, mask&Writable
+		if second != None && el.FileEvents(fd)&Barrier != 0 {
+			first, second = second, first
 		}
-		n += el.call(fd, mask&first, batch)
-		n += el.call(fd, mask&second, batch)
+		if first != None {
+			n += el.call(fd, first, batch)
+		}
+		if second != None {
+			n += el.call(fd, second, batch)
+		}
 	}
 
 	if ready == len(el.fired) && ready > 0 && ready < maxFired {
@@ -497,8 +513,8 @@ func (el *EventLoop) dispatch(batch uint32, ready int) int {
 	return n
 }
 
-// call calls the proc for event, one of Readable and Writable or None, if fd is
-// still watched for it by a registration that is older than the poll.
+// call calls the proc for event, Readable or Writable, if fd is still watched
+// for it by a registration that is older than the poll.
 func (el *EventLoop) call(fd int, event Mask, batch uint32) int {
 	if event&el.FileEvents(fd) == 0 || el.polls != batch {
 		return 0

@@ -106,7 +106,13 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	if len(e.events) != len(fired) {
 		e.events = make([]unix.EpollEvent, len(fired))
 	}
-	ready, err := e.wait(d)
+	var ready int
+	var err error
+	if d == 0 {
+		ready, err = e.look()
+	} else {
+		ready, err = e.sleep(d)
+	}
 	if err == unix.EINTR {
 		return 0, nil
 	}
@@ -138,20 +144,22 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	return n, nil
 }
 
-// wait calls the variant of epoll_wait that suits d. One that cannot block is
-// called raw, which saves telling the Go scheduler about it twice; one that may
-// block must never be, because a goroutine that blocks unannounced stops the
-// garbage collector for the whole process.
-func (e *epoll) wait(d time.Duration) (int, error) {
-	if d == 0 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
-			uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
-		if errno != 0 {
-			return 0, errno
-		}
-		return int(n), nil
+// look is a poll that cannot block, and therefore called raw, which saves telling
+// the Go scheduler about it twice. A call that may block must never be raw: a
+// goroutine that blocks unannounced stops the garbage collector for the whole
+// process.
+func (e *epoll) look() (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
+		uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
 	}
+	return int(n), nil
+}
 
+// sleep is a poll that blocks, for as long as d says to the nanosecond if the
+// kernel can do that.
+func (e *epoll) sleep(d time.Duration) (int, error) {
 	if d > 0 && !e.noNanos {
 		n, err := e.waitNanos(d)
 		switch err {
