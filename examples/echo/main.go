@@ -44,6 +44,7 @@ type server struct {
 	el       *ae.EventLoop
 	listener int
 	clients  map[int]*client
+	starved  bool           // accepting failed and has not worked again yet
 	buf      [16 << 10]byte // what one read takes; all clients take turns with it
 }
 
@@ -111,6 +112,7 @@ func (s *server) onAccept(el *ae.EventLoop, ln int, _ ae.Mask) {
 			s.pauseAccepting(err)
 			return
 		}
+		s.starved = false
 		s.addClient(fd)
 	}
 }
@@ -118,7 +120,10 @@ func (s *server) onAccept(el *ae.EventLoop, ln int, _ ae.Mask) {
 // pauseAccepting stops watching the listener for a while. Out of descriptors, it
 // would be reported ready at once, over and over, and starve the clients.
 func (s *server) pauseAccepting(err error) {
-	fmt.Fprintf(os.Stderr, "echo: accepting again in %v: %v\n", acceptPause, err)
+	if !s.starved {
+		fmt.Fprintf(os.Stderr, "echo: trying again every %v: %v\n", acceptPause, err)
+	}
+	s.starved = true
 	s.el.DeleteFileEvent(s.listener, ae.Readable)
 	s.el.CreateTimeEvent(acceptPause, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
 		if el.CreateFileEvent(s.listener, ae.Readable, s.onAccept) != nil {
