@@ -60,8 +60,8 @@ func addrString(sa unix.Sockaddr, err error) string {
 	case *unix.SockaddrInet6:
 		return netip.AddrPortFrom(from16(sa.Addr, sa.ZoneId), uint16(sa.Port)).String()
 	case *unix.SockaddrUnix:
-		if sa.Name == "" {
-			return "unix"
+		if sa.Name == "" || sa.Name == "@" {
+			return "unix" // x/sys/unix makes "@" of no name on Linux
 		}
 		return sa.Name
 	}

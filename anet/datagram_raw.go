@@ -42,11 +42,15 @@ func sendTo(fd int, p []byte, to netip.AddrPort) error {
 		return err
 	}
 
+	name := &sa
+	if size == 0 {
+		name = nil // to the peer of a connected socket
+	}
 	raceSending(p)
 
 	for {
 		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&sa)), size)
+			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(name)), size)
 		if errno == 0 {
 			return nil
 		}

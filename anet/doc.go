@@ -18,7 +18,8 @@
 //
 // Calls that set something up return an error with the name of the system call, which wraps the errno: test it with
 // errors.Is. The calls on the path of the data (Accept, Read, Write, Writev, RecvFrom, SendTo, the addresses) return
-// bare errnos and sentinels, and allocate nothing on Linux. An option that a system lacks is errors.ErrUnsupported.
+// bare errnos and sentinels, and allocate nothing on Linux (but perhaps the zone of a link-local address; and linux/386 and
+// linux/s390x go the way of other systems). An option that a system lacks is errors.ErrUnsupported.
 //
 // All functions may be called from any goroutine; those that share a descriptor share its state.
 //

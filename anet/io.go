@@ -39,10 +39,11 @@ func Read(fd int, p []byte) (int, error) {
 
 // Write writes the bytes of p to fd, and returns how many it wrote: possibly fewer than len(p), with a nil error. Keep
 // the rest and wait until the loop reports fd writable. If nothing could be written the error is ErrWouldBlock, or the
-// bare errno; EPIPE says that the other side is gone, and no SIGPIPE comes with it.
+// bare errno; EPIPE says that the other side is gone, and no SIGPIPE ends the program.
 //
 // Write never waits, whatever the descriptor's flags say, allocates nothing, and retries EINTR. To a blocking
-// descriptor that is no socket it writes at most PIPE_BUF bytes at a time, which is what poll vouches for on a pipe.
+// descriptor that is no socket it writes no more at a time than poll vouches for: PIPE_BUF bytes to a pipe, one byte to a
+// terminal.
 func Write(fd int, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil

@@ -29,8 +29,10 @@ type ListenConfig struct {
 	Perm fs.FileMode
 
 	// Replace lets a Unix socket take the place of one that a dead server left behind. A socket that somebody listens on
-	// is never replaced, nor is a file that is no socket: both are EADDRINUSE. To be sure of that when servers start at
-	// once, all of them must use Replace. Other networks ignore it.
+	// is never replaced, nor is a file that is no socket: both are EADDRINUSE. Listen finds out by a connection, which a
+	// living server sees come and go. To be sure when servers start at once, all of them must use Replace: it locks the
+	// directory meanwhile, and gives up with EAGAIN if somebody else holds that lock for a second. Other networks
+	// ignore it.
 	Replace bool
 }
 
@@ -50,9 +52,9 @@ func Listen(network, address string) (fd int, err error) {
 // A name is looked up, which waits, and its first address taken, an IPv4 one before others. SO_REUSEADDR is set on TCP
 // sockets, so that a server can start again at once.
 //
-// The address of a Unix socket is a path, at most 107 bytes on Linux and 103 elsewhere, beyond which the error is
-// ENAMETOOLONG. On Linux @name is the abstract name, which needs no file, and "" lets the system choose one; elsewhere
-// these are errors.ErrUnsupported. The file stays when the socket is closed: remove it, or use Replace the next time.
+// The address of a Unix socket is a path. On Linux @name is an abstract name, which needs no file, and "" lets the system
+// choose one; elsewhere these are errors.ErrUnsupported. More than 107 bytes on Linux, or 103 on most others, are
+// ENAMETOOLONG. The file stays when the socket is closed: remove it, or use Replace the next time.
 //
 // Errors wrap the errno: EADDRINUSE, EADDRNOTAVAIL, EACCES and so on.
 func (lc ListenConfig) Listen(network, address string) (int, error) {

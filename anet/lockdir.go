@@ -13,18 +13,18 @@ import (
 // since a server takes far less, and anybody may hold a lock for ever. A directory that cannot be opened or locked, for
 // want of a permission or of locks in its file system, is not locked.
 func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return func() {}, nil
 	}
 
 	for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return func() { f.Close() }, nil
+			return func() { Close(fd) }, nil
 		}
 		if time.Now().After(deadline) {
-			f.Close()
+			Close(fd)
 			return nil, os.NewSyscallError("flock", err)
 		}
 	}

@@ -20,8 +20,8 @@ func readyToRead(fd int) error {
 	return pollNow(unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 }
 
-// writable returns how many of n bytes can be written to fd without waiting: all if fd is non-blocking, and else
-// what poll vouches for, which is PIPE_BUF.
+// writable returns how many of n bytes can be written to fd without waiting: all if fd is non-blocking, and else what
+// poll vouches for.
 func writable(fd, n int) (int, error) {
 	nonblocking, errno := statusNonblock(fd)
 	if errno != 0 {
@@ -33,6 +33,12 @@ func writable(fd, n int) (int, error) {
 
 	if err := pollNow(unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}); err != nil {
 		return 0, err
+	}
+
+	// A terminal that nobody reads is writable with hardly any room left.
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR {
+		return min(n, 1), nil
 	}
 
 	return min(n, pipeBuf), nil

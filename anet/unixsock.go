@@ -15,23 +15,20 @@ import (
 // unixName checks a Unix socket's address and brings it into the form that x/sys/unix wants: abstract names
 // begin with "@".
 func unixName(address string) (string, error) {
-	limit := len(unix.RawSockaddrUnix{}.Path)
+	if len(address) >= len(unix.RawSockaddrUnix{}.Path) {
+		return "", fmt.Errorf("a name of %d bytes: %w", len(address), unix.ENAMETOOLONG)
+	}
 
 	if address != "" && !isAbstract(address) {
+		// The kernel would take what is before the NUL.
 		if strings.IndexByte(address, 0) >= 0 {
 			return "", fmt.Errorf("a path with a NUL byte: %w", unix.EINVAL)
-		}
-		if len(address) >= limit {
-			return "", fmt.Errorf("a path of %d bytes: %w", len(address), unix.ENAMETOOLONG)
 		}
 		return address, nil
 	}
 
 	if runtime.GOOS != "linux" && runtime.GOOS != "android" {
 		return "", fmt.Errorf("abstract Unix socket: %w", errors.ErrUnsupported)
-	}
-	if len(address) > limit {
-		return "", fmt.Errorf("a name of %d bytes: %w", len(address), unix.ENAMETOOLONG)
 	}
 	if address == "" {
 		return "", nil

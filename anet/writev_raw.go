@@ -35,7 +35,7 @@ func writevSome(fd int, bufs [][]byte) (n, size, used int, err error) {
 
 	n, errno := sendv(fd, iov[:count])
 	if errno == errNotRaw {
-		n, errno = plainWritev(fd, iov[:count])
+		n, errno = plainWritev(fd, iov[:count], size)
 	}
 	runtime.KeepAlive(bufs)
 
@@ -64,17 +64,13 @@ func sendv(fd int, iov []unix.Iovec) (int, syscall.Errno) {
 	}
 }
 
-// plainWritev writes to what is no socket. A blocking one gets only what poll vouches for, from the first buffer.
-func plainWritev(fd int, iov []unix.Iovec) (int, syscall.Errno) {
-	nonblocking, errno := statusNonblock(fd)
-	if errno != 0 {
-		return 0, errno
+// plainWritev writes to what is no socket: all of size if it is non-blocking, and else no more than poll vouches for.
+func plainWritev(fd int, iov []unix.Iovec, size int) (int, syscall.Errno) {
+	size, err := writable(fd, size)
+	if err != nil {
+		return 0, asErrno(err)
 	}
-
-	if !nonblocking {
-		n, err := Write(fd, unsafe.Slice(iov[0].Base, iov[0].Len))
-		return n, asErrno(err)
-	}
+	iov = cut(iov, size)
 
 	for {
 		n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))),
@@ -86,4 +82,17 @@ func plainWritev(fd int, iov []unix.Iovec) (int, syscall.Errno) {
 			return 0, errno
 		}
 	}
+}
+
+// cut shortens iov to size bytes, of which it has at least that many.
+func cut(iov []unix.Iovec, size int) []unix.Iovec {
+	for i := range iov {
+		if size <= int(iov[i].Len) {
+			iov[i].SetLen(size)
+			return iov[:i+1]
+		}
+		size -= int(iov[i].Len)
+	}
+
+	return iov
 }
