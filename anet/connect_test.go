@@ -1,0 +1,155 @@
+package anet
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// refusedAddress is an address that nobody listens on: that of a socket which is bound and does not listen.
+func refusedAddress(t testing.TB) string {
+	t.Helper()
+
+	fd := must(t)(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
+	noError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+
+	return LocalString(fd)
+}
+
+func TestConnectTellsSuccessFromFailureByTheSocketError(t *testing.T) {
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	fd := must(t)(Connect("tcp", LocalString(ln)))
+	wantFlags(t, "client", fd)
+	await(t, fd, unix.POLLOUT)
+	noError(t, SocketError(fd))
+
+	fd = must(t)(Connect("tcp", refusedAddress(t)))
+	await(t, fd, unix.POLLOUT)
+	wantIs(t, "refused", SocketError(fd), unix.ECONNREFUSED)
+	if err := SocketError(fd); err != nil {
+		t.Errorf("the error was not cleared: %v", err)
+	}
+
+	_, err := Connect("unix", "/no/such/socket")
+	wantIs(t, "no such path", err, unix.ENOENT)
+	wantIs(t, "SocketError of nothing", SocketError(-1), unix.EBADF)
+}
+
+func TestAThousandFailedConnectsLeakNothing(t *testing.T) {
+	address := refusedAddress(t)
+	check := noLeak(t)
+
+	for range 1000 {
+		fd, err := Connect("tcp", address)
+		noError(t, err)
+		await(t, fd, unix.POLLOUT)
+		wantIs(t, "refused", SocketError(fd), unix.ECONNREFUSED)
+		noError(t, Close(fd))
+	}
+	check()
+}
+
+func TestConnectToAnyAddressIsThisMachine(t *testing.T) {
+	for _, tt := range []struct{ network, listen, host string }{
+		{"tcp", "127.0.0.1:0", ""},
+		{"tcp", "127.0.0.1:0", "*"},
+		{"tcp", "127.0.0.1:0", "0.0.0.0"},
+		{"tcp4", "127.0.0.1:0", ""},
+		{"tcp6", "[::1]:0", ""},
+		{"tcp", "[::1]:0", "::"},
+		{"tcp", "127.0.0.1:0", "localhost"},
+	} {
+		ln := must(t)(Listen("tcp", tt.listen))
+		addr, err := LocalAddr(ln)
+		noError(t, err)
+		_, port, _ := net.SplitHostPort(addr.String())
+
+		network := tt.network
+		if tt.host == "localhost" {
+			network = "tcp4" // this machine may call ::1 so too
+		}
+		client, _ := connected(t, ln, network, net.JoinHostPort(tt.host, port))
+		if peer, err := PeerAddr(client); peer != addr || err != nil {
+			t.Errorf("%+v: connected to %v, %v", tt, peer, err)
+		}
+	}
+}
+
+func TestConnectFromASourceAddress(t *testing.T) {
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	address := LocalString(ln)
+
+	good := netip.MustParseAddrPort("127.0.0.1:0")
+	foreign := netip.MustParseAddrPort("192.0.2.1:0")
+	otherFamily := netip.MustParseAddrPort("[::1]:0")
+
+	fd := must(t)(ConnectConfig{Source: good}.Connect("tcp", address))
+	if local, err := LocalAddr(fd); err != nil || local.Addr() != good.Addr() {
+		t.Errorf("connected from %v, %v", local, err)
+	}
+
+	check := noLeak(t)
+	_, err := ConnectConfig{Source: foreign}.Connect("tcp", address)
+	wantIs(t, "a source that is not ours", err, unix.EADDRNOTAVAIL)
+	_, err = ConnectConfig{Source: otherFamily}.Connect("tcp", address)
+	wantIs(t, "a source of the other family", err, unix.EAFNOSUPPORT)
+	check()
+
+	for _, source := range []netip.AddrPort{good, foreign, otherFamily} {
+		fd := must(t)(ConnectConfig{Source: source, BestEffort: true}.Connect("tcp", address))
+		await(t, fd, unix.POLLOUT)
+		noError(t, SocketError(fd))
+	}
+}
+
+func TestConnectFromASourcePort(t *testing.T) {
+	free, err := Listen("tcp4", "127.0.0.1:0")
+	noError(t, err)
+	source, err := LocalAddr(free)
+	noError(t, err)
+	noError(t, Close(free))
+
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	fd := must(t)(ConnectConfig{Source: source}.Connect("tcp", LocalString(ln)))
+	if local, err := LocalAddr(fd); local != source || err != nil {
+		t.Errorf("connected from %v, %v; want %v", local, err, source)
+	}
+}
+
+func TestConnectReportsBadAddresses(t *testing.T) {
+	var addrErr *net.AddrError
+	var unknown net.UnknownNetworkError
+
+	if _, err := Connect("tcp", "127.0.0.1"); !errors.As(err, &addrErr) {
+		t.Errorf("no port: %v", err)
+	}
+	if _, err := Connect("sctp", "127.0.0.1:1"); !errors.As(err, &unknown) {
+		t.Errorf("unknown network: %v", err)
+	}
+	if _, err := Connect("tcp4", "[::1]:1"); !errors.As(err, &addrErr) || !strings.Contains(err.Error(), "connect tcp4 [::1]:1") {
+		t.Errorf("wrong family: %v", err)
+	}
+}
+
+func TestConnectGoesOnToTheNextAddress(t *testing.T) {
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	addr, err := LocalAddr(ln)
+	noError(t, err)
+
+	// A link-local address on an interface that is not there: the connect cannot begin.
+	bad := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%4000000"), addr.Port())
+	fd := must(t)(connectFirst("tcp", []netip.AddrPort{bad, addr}, netip.AddrPort{}))
+	if peer, err := PeerAddr(fd); peer != addr || err != nil {
+		t.Errorf("connected to %v, %v", peer, err)
+	}
+
+	check := noLeak(t)
+	if fd, err := connectFirst("tcp", []netip.AddrPort{bad, bad}, netip.AddrPort{}); err == nil {
+		t.Errorf("connected to nowhere: %d", fd)
+	}
+	check()
+}
