@@ -1,0 +1,399 @@
+package anet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// strace returns the command that runs what follows with faults injected into its system calls.
+func strace(t testing.TB, output string, inject ...string) []string {
+	t.Helper()
+
+	if !rawPath {
+		t.Skip("socket calls go through socketcall here, which strace counts in its own way")
+	}
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("no strace on this machine")
+	}
+	if out, err := exec.Command(path, "-f", "-qq", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		t.Skipf("strace may not trace here: %v: %s", err, out)
+	}
+
+	args := []string{path, "-f", "-qq", "-o", output}
+	for _, s := range inject {
+		args = append(args, "-e", s)
+	}
+
+	return args
+}
+
+const (
+	opVar  = "ANET_TEST_OP"
+	dirVar = "ANET_TEST_DIR"
+)
+
+// An op is a call to fail. prepare, if any, runs before the descriptors are counted.
+type op struct {
+	prepare func() error
+	call    func() error
+}
+
+func childPath(name string) string { return filepath.Join(os.Getenv(dirVar), name) }
+
+// keep makes a call of one that returns a descriptor. A child needs not close it.
+func keep(_ int, err error) error { return err }
+
+var childListener, childClient int
+
+var ops = map[string]op{
+	"listen tcp4": {call: func() error { return keep(Listen("tcp", "127.0.0.1:0")) }},
+	"listen tcp6": {call: func() error { return keep(Listen("tcp", "[::1]:0")) }},
+	"listen udp":  {call: func() error { return keep(ListenConfig{ReusePort: true}.Listen("udp", "127.0.0.1:0")) }},
+	"listen any": {call: func() error {
+		fd, err := Listen("tcp", ":0")
+		if err == nil && strings.HasPrefix(LocalString(fd), "0.0.0.0:") {
+			fmt.Println("on IPv4 alone")
+		}
+		return err
+	}},
+	"listen unix": {call: func() error {
+		err := keep(ListenConfig{Perm: 0o600}.Listen("unix", childPath("s")))
+		if _, statErr := os.Lstat(childPath("s")); err != nil && statErr == nil {
+			return fmt.Errorf("the socket's file is left behind: %v", err)
+		}
+		return err
+	}},
+	"replace unix": {
+		prepare: func() error {
+			fd, err := Listen("unix", childPath("s"))
+			return errors.Join(err, Close(fd))
+		},
+		call: func() error { return keep(ListenConfig{Replace: true}.Listen("unix", childPath("s"))) },
+	},
+	"connect": {
+		prepare: listenInChild,
+		call:    func() error { return keep(Connect("tcp", LocalString(childListener))) },
+	},
+	"connect from": {
+		prepare: listenInChild,
+		call: func() error {
+			return keep(ConnectConfig{Source: netip.MustParseAddrPort("127.0.0.1:0")}.Connect("tcp", LocalString(childListener)))
+		},
+	},
+	"accept": {
+		prepare: connectInChild,
+		call: func() error {
+			fd, _, err := Accept(childListener)
+			for _, kind := range []error{ErrAborted, ErrExhausted, ErrWouldBlock} {
+				if errors.Is(err, kind) {
+					fmt.Println("kind:", kind)
+				}
+			}
+			if err != nil { // the listener is none the worse
+				fd, _, again := Accept(childListener)
+				return errors.Join(err, again, Close(fd))
+			}
+			return keep(fd, err)
+		},
+	},
+	"pipe":       {call: func() error { _, _, err := Pipe(); return err }},
+	"socketpair": {call: func() error { _, _, err := SocketPair(); return err }},
+	"echo":       {prepare: connectInChild, call: echoInChild},
+	"close": {call: func() error {
+		fd, err := unix.Open(childPath("f"), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return err
+		}
+		return Close(fd)
+	}},
+	"permissions": {call: func() error { return connectWhileListening(childPath("s"), 10) }},
+}
+
+func listenInChild() (err error) {
+	childListener, err = Listen("tcp", "127.0.0.1:0")
+	return err
+}
+
+func connectInChild() error {
+	if err := listenInChild(); err != nil {
+		return err
+	}
+
+	var err error
+	if childClient, err = Connect("tcp", LocalString(childListener)); err != nil {
+		return err
+	}
+
+	for {
+		err := pollNow(unix.PollFd{Fd: int32(childListener), Events: unix.POLLIN})
+		if err != ErrWouldBlock {
+			return err
+		}
+	}
+}
+
+// echoInChild moves bytes by each of the calls of the data path.
+func echoInChild() error {
+	server, _, err := Accept(childListener)
+	if err != nil {
+		return err
+	}
+	r, w, err := Pipe()
+	if err != nil {
+		return err
+	}
+	udp, err := Listen("udp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	to, err := LocalAddr(udp)
+	if err != nil {
+		return err
+	}
+
+	_, err1 := Write(childClient, []byte("ab"))
+	_, err2 := Writev(childClient, [][]byte{[]byte("cd"), []byte("ef")})
+	_, err3 := Write(w, []byte("ab"))
+	_, err4 := Writev(w, [][]byte{[]byte("cd"), []byte("ef")})
+	err5 := SendTo(udp, []byte("x"), to)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return err
+	}
+
+	for _, fd := range []int{server, r} {
+		got := []byte{}
+		for len(got) < 6 {
+			buf := make([]byte, 6)
+			n, err := Read(fd, buf)
+			if err != nil && err != ErrWouldBlock {
+				return err
+			}
+			got = append(got, buf[:n]...)
+		}
+		if string(got) != "abcdef" {
+			return fmt.Errorf("read %q", got)
+		}
+	}
+
+	for {
+		if n, from, err := RecvFrom(udp, make([]byte, 4)); err != ErrWouldBlock {
+			if n != 1 || from != to {
+				return fmt.Errorf("received %d from %v", n, from)
+			}
+			return err
+		}
+	}
+}
+
+func init() {
+	children["op"] = func() error {
+		runtime.LockOSThread() // strace counts the calls of each thread apart
+
+		o := ops[os.Getenv(opVar)]
+		if o.prepare != nil {
+			if err := o.prepare(); err != nil {
+				return fmt.Errorf("prepare: %w", err)
+			}
+		}
+
+		before, err := openDescriptors()
+		if err != nil {
+			return err
+		}
+		callErr := o.call()
+		after, err := openDescriptors()
+		if err != nil {
+			return err
+		}
+
+		if callErr == nil {
+			fmt.Println("no error")
+			return nil
+		}
+		var errno unix.Errno
+		errors.As(callErr, &errno)
+		fmt.Printf("errno %s: %v\n", unix.ErrnoName(errno), callErr)
+		if !slices.Equal(before, after) && os.Getenv(opVar) != "close" { // the fault keeps the descriptor open
+			return fmt.Errorf("descriptors before %q, after %q", before, after)
+		}
+		return nil
+	}
+}
+
+// runOp plays op in a child with a fault, and wants want in what it prints.
+func runOp(t *testing.T, op, inject string, want ...string) {
+	t.Run(op+" "+inject, func(t *testing.T) {
+		t.Setenv(opVar, op)
+		t.Setenv(dirVar, shortDir(t))
+		call, _, _ := strings.Cut(inject, ":")
+		out := runChild(t, "op", strace(t, os.DevNull, "trace="+call, "inject="+inject)...)
+		for _, s := range want {
+			if !strings.Contains(out, s) {
+				t.Errorf("no %q in: %s", s, out)
+			}
+		}
+	})
+}
+
+func TestFailedCallsLeakNoDescriptor(t *testing.T) {
+	for _, tt := range []struct{ op, inject, errno string }{
+		{"listen tcp4", "socket:error=EMFILE:when=1", "EMFILE"},
+		{"listen tcp4", "setsockopt:error=ENOMEM:when=1", "ENOMEM"},
+		{"listen tcp4", "bind:error=EACCES:when=1", "EACCES"},
+		{"listen tcp4", "listen:error=EADDRINUSE:when=1", "EADDRINUSE"},
+		{"listen tcp6", "setsockopt:error=EINVAL:when=1", "EINVAL"},
+		{"listen tcp6", "setsockopt:error=ENOMEM:when=2", "ENOMEM"},
+		{"listen any", "socket:error=EMFILE:when=1", "EMFILE"},
+		{"listen any", "socket:error=EAFNOSUPPORT:when=1+", "EAFNOSUPPORT"},
+		{"listen any", "bind:error=EADDRINUSE:when=1", "EADDRINUSE"},
+		{"listen udp", "setsockopt:error=ENOPROTOOPT:when=1", "ENOPROTOOPT"},
+		{"listen udp", "bind:error=EACCES:when=1", "EACCES"},
+		{"listen unix", "socket:error=ENFILE:when=1", "ENFILE"},
+		{"listen unix", "bind:error=EADDRINUSE:when=1", "EADDRINUSE"},
+		{"listen unix", "fchmodat:error=EPERM:when=1", "EPERM"},
+		{"listen unix", "listen:error=ENOBUFS:when=1", "ENOBUFS"},
+		{"replace unix", "socket:error=EMFILE:when=3", "EADDRINUSE"}, // the probe: then it is not known to be dead
+		{"replace unix", "connect:error=EACCES:when=1", "EADDRINUSE"},
+		{"replace unix", "connect:error=EAGAIN:when=1", "EADDRINUSE"},
+		{"replace unix", "unlinkat:error=EACCES:when=1", "EACCES"},
+		{"replace unix", "bind:error=ENOSPC:when=2", "ENOSPC"},
+		{"connect", "socket:error=EMFILE:when=2", "EMFILE"},
+		{"connect", "connect:error=ENETUNREACH:when=1", "ENETUNREACH"},
+		{"connect", "connect:error=EAGAIN:when=1", "EAGAIN"},
+		{"connect from", "setsockopt:error=ENOMEM:when=2", "ENOMEM"},
+		{"connect from", "bind:error=EADDRNOTAVAIL:when=2", "EADDRNOTAVAIL"},
+		{"connect from", "connect:error=EADDRNOTAVAIL:when=1", "EADDRNOTAVAIL"},
+		{"pipe", "pipe2:error=EMFILE:when=1", "EMFILE"},
+		{"socketpair", "socketpair:error=ENFILE:when=1", "ENFILE"},
+	} {
+		runOp(t, tt.op, tt.inject, "errno "+tt.errno+":")
+	}
+}
+
+func TestListenOnAnyAddressDoesWithoutIPv6(t *testing.T) {
+	runOp(t, "listen any", "socket:error=EAFNOSUPPORT:when=1", "on IPv4 alone", "no error")
+	runOp(t, "listen any", "bind:error=EADDRNOTAVAIL:when=1", "on IPv4 alone", "no error")
+}
+
+func TestAcceptTellsItsErrorsApart(t *testing.T) {
+	for _, name := range []string{"ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH"} {
+		runOp(t, "accept", "accept4:error="+name+":when=1", "kind: "+ErrAborted.Error(), "errno "+name+":")
+	}
+	for _, name := range []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"} {
+		runOp(t, "accept", "accept4:error="+name+":when=1", "kind: "+ErrExhausted.Error(), "errno "+name+":")
+	}
+	runOp(t, "accept", "accept4:error=EOPNOTSUPP:when=1", "kind: "+ErrAborted.Error(), "errno ENOTSUP:") // its other name
+	runOp(t, "accept", "accept4:error=EAGAIN:when=1", "kind: "+ErrWouldBlock.Error(), "errno EAGAIN:")
+}
+
+func TestEINTRIsRetried(t *testing.T) {
+	runOp(t, "accept", "accept4:error=EINTR:when=1..3", "no error")
+	runOp(t, "connect", "connect:error=EINTR:when=1", "no error")
+	runOp(t, "echo", "recvfrom,sendto,sendmsg,recvmsg,writev:error=EINTR:when=1", "no error")
+	runOp(t, "echo", "ppoll,?poll:error=EINTR:when=1", "no error")
+}
+
+func TestCloseIsNotRetried(t *testing.T) {
+	dir := shortDir(t)
+	t.Setenv(opVar, "close")
+	t.Setenv(dirVar, dir)
+	output := filepath.Join(dir, "trace")
+	command := append(strace(t, output, "trace=close", "inject=close:error=EINTR"), "-P", filepath.Join(dir, "f"))
+	out := runChild(t, "op", command...)
+	if !strings.Contains(out, "errno EINTR:") {
+		t.Errorf("no EINTR in: %s", out)
+	}
+
+	trace, err := os.ReadFile(output)
+	noError(t, err)
+	if n := strings.Count(string(trace), "close("); n != 1 {
+		t.Errorf("close was called %d times", n)
+	}
+}
+
+// With the chmod made slow, a client that could connect before it would.
+func TestUnixPermissionsAreSetBeforeAClientCanConnectHoweverLongThatTakes(t *testing.T) {
+	runOp(t, "permissions", "fchmodat:delay_enter=20000", "no error")
+}
+
+func init() {
+	children["exhausted"] = func() error {
+		if err := connectInChild(); err != nil {
+			return err
+		}
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return err
+		}
+		limit.Cur = 64
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return err
+		}
+
+		var taken []int
+		for {
+			fd, err := unix.Dup(0)
+			if err == unix.EMFILE {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			taken = append(taken, fd)
+		}
+
+		if err := exhaustedCalls(); err != nil {
+			return err
+		}
+
+		// One descriptor is enough to go on.
+		Close(taken[len(taken)-1])
+		fd, _, err := Accept(childListener)
+		return errors.Join(err, Close(fd))
+	}
+}
+
+// exhaustedCalls makes the calls that need descriptors when there is none.
+func exhaustedCalls() error {
+	if _, _, err := Accept(childListener); !errors.Is(err, ErrExhausted) || !errors.Is(err, unix.EMFILE) {
+		return fmt.Errorf("accept: %v", err)
+	}
+
+	_, _, pipeErr := Pipe()
+	_, _, pairErr := SocketPair()
+	for name, err := range map[string]error{
+		"listen":     keep(Listen("tcp", "127.0.0.1:0")),
+		"connect":    keep(Connect("tcp", "127.0.0.1:1")),
+		"descriptor": keep(Descriptor(os.Stdin)),
+		"pipe":       pipeErr,
+		"socketpair": pairErr,
+	} {
+		if !errors.Is(err, unix.EMFILE) {
+			return fmt.Errorf("%s: %v", name, err)
+		}
+	}
+
+	if _, err := NetConn(childClient); !errors.Is(err, unix.EMFILE) {
+		return fmt.Errorf("NetConn: %v", err)
+	}
+	if _, err := PeerAddr(childClient); err != nil {
+		return fmt.Errorf("NetConn failed and closed the descriptor: %v", err)
+	}
+
+	return nil
+}
+
+func TestOutOfDescriptorsIsAnErrorAndPasses(t *testing.T) {
+	runChild(t, "exhausted")
+}
