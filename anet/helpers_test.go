@@ -23,11 +23,21 @@ const patience = 20 * time.Second
 // rawPath says whether this build uses raw system calls, and so allocates nothing.
 var rawPath = runtime.GOOS == "linux" && runtime.GOARCH != "386" && runtime.GOARCH != "s390x"
 
-// await waits until poll reports one of events on fd.
+// pollFor is what to poll fd for. The type of Events is not the same everywhere, but constants fit.
+func pollFor(fd int, events int16) []unix.PollFd {
+	pfd := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	if events == unix.POLLOUT {
+		pfd.Events = unix.POLLOUT
+	}
+
+	return []unix.PollFd{pfd}
+}
+
+// await waits until poll reports events, POLLIN or POLLOUT, on fd.
 func await(t testing.TB, fd int, events int16) {
 	t.Helper()
 
-	pfd := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	pfd := pollFor(fd, events)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		n, err := unix.Poll(pfd, int(patience.Milliseconds()))
 		if err == unix.EINTR {
@@ -158,17 +168,13 @@ func pipeT(t testing.TB, rflags, wflags int) (r, w int) {
 }
 
 // openDescriptors lists this process's descriptors with what they are open on.
-func openDescriptors(t testing.TB) []string {
-	t.Helper()
-
+func openDescriptors() (list []string, err error) {
 	dir := "/dev/fd"
 	if runtime.GOOS == "linux" {
 		dir = "/proc/self/fd"
 	}
-	entries, err := os.ReadDir(dir)
-	noError(t, err)
 
-	var list []string
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
 			list = append(list, e.Name()+" "+target)
@@ -176,17 +182,18 @@ func openDescriptors(t testing.TB) []string {
 	}
 	slices.Sort(list)
 
-	return list
+	return list, err
 }
 
 // noLeak returns a function that fails the test if the open descriptors are not those of now.
 func noLeak(t testing.TB) (check func()) {
 	t.Helper()
 
-	before := openDescriptors(t)
+	before, err := openDescriptors()
+	noError(t, err)
 	return func() {
 		t.Helper()
-		if after := openDescriptors(t); !slices.Equal(before, after) {
+		if after, err := openDescriptors(); err != nil || !slices.Equal(before, after) {
 			t.Errorf("open descriptors before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 		}
 	}
@@ -251,7 +258,8 @@ func runChild(t testing.TB, name string, prefix ...string) string {
 
 	args := append(slices.Clone(prefix), self)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), childVar+"="+name)
+	// Under -race a process sleeps a second before it exits, unless told not to.
+	cmd.Env = append(os.Environ(), childVar+"="+name, "GORACE=atexit_sleep_ms=0")
 	timer := time.AfterFunc(3*patience, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 

@@ -1,0 +1,96 @@
+package anet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal returns the two ends of a pseudo-terminal, blocking as terminals are.
+func terminal(t testing.TB) (master, slave int) {
+	t.Helper()
+
+	master = must(t)(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
+	noError(t, unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+	noError(t, err)
+	slave = must(t)(unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
+
+	return master, slave
+}
+
+func TestABlockingTerminalDoesNotBlock(t *testing.T) {
+	master, slave := terminal(t)
+
+	within(t, "Read from a silent terminal", func() {
+		if _, err := Read(slave, make([]byte, 8)); err != ErrWouldBlock {
+			t.Error(err)
+		}
+	})
+
+	writeAll(t, master, func(p []byte) (int, error) { return Write(master, p) }, []byte("line\n"))
+	await(t, slave, unix.POLLIN)
+	buf := make([]byte, 16)
+	if n, err := Read(slave, buf); err != nil || string(buf[:n]) != "line\n" {
+		t.Errorf("read %q, %v", buf[:n], err)
+	}
+
+	for _, chunk := range []int{1, 100, 5000} {
+		p := make([]byte, chunk)
+		for i := range p {
+			p[i] = '\n'
+		}
+		within(t, "filling a terminal", func() { fill(t, slave, p) })
+		readUntilWouldBlock(t, master)
+	}
+}
+
+func readUntilWouldBlock(t testing.TB, fd int) {
+	buf := make([]byte, 1<<16)
+	for {
+		if _, err := Read(fd, buf); err != nil {
+			if err != ErrWouldBlock {
+				t.Error(err)
+			}
+			return
+		}
+	}
+}
+
+func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
+	for _, flags := range []int{0, unix.EFD_NONBLOCK} {
+		fd := must(t)(unix.Eventfd(0, flags|unix.EFD_CLOEXEC))
+		one := []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+		within(t, "an eventfd", func() {
+			if _, err := Read(fd, make([]byte, 8)); err != ErrWouldBlock {
+				t.Errorf("flags %#x: Read at zero: %v", flags, err)
+			}
+			if n, err := Write(fd, one); n != 8 || err != nil {
+				t.Errorf("flags %#x: Write: %d, %v", flags, n, err)
+			}
+			if n, err := Read(fd, make([]byte, 8)); n != 8 || err != nil {
+				t.Errorf("flags %#x: Read: %d, %v", flags, n, err)
+			}
+		})
+	}
+
+	path := filepath.Join(t.TempDir(), "file")
+	noError(t, os.WriteFile(path, []byte("0123456789"), 0o600))
+	fd := must(t)(unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0))
+	if got := readN(t, fd, 10); string(got) != "0123456789" {
+		t.Errorf("read %q from a file", got)
+	}
+	if n, err := Write(fd, []byte("more")); n != 4 || err != nil {
+		t.Errorf("Write to a file: %d, %v", n, err)
+	}
+
+	dir := must(t)(unix.Open(t.TempDir(), unix.O_RDONLY|unix.O_CLOEXEC, 0))
+	if _, err := Read(dir, make([]byte, 8)); !errors.Is(err, unix.EISDIR) {
+		t.Errorf("Read of a directory: %v", err)
+	}
+}
