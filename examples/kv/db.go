@@ -1,0 +1,621 @@
+package main
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
+
+// A db maps keys to strings, some of which expire.
+//
+// A Go map of strings to slices holds several pointers for each key, and the
+// garbage collector would follow all of them again and again. Here a key is a
+// record: a few words of header, the key and its value, one behind the other in
+// a chunk of memory that also holds thousands of its neighbours, and in which
+// nothing is a pointer. A record is named by where it stands, its ref. Five
+// million small keys are less than a thousand slices to the collector.
+//
+// Three things are built of refs:
+//
+//   - The index, a hash table with chaining: a slot holds the ref of the first
+//     record, each record that of the next. It grows by linear hashing, one
+//     bucket at a time: when there are more keys than buckets, the next bucket in
+//     line is split in two. So there is never a second table, nor a moment when
+//     everything moves.
+//   - The expiry table: an entry for each key that expires, in no order. Keys that
+//     do not expire pay four bytes for it.
+//   - Compaction. Records are only ever appended to the newest chunk. Deleted ones,
+//     and those that outgrew their place, leave holes. When holes make up a third
+//     of the memory, each change also moves a few live records out of the chunk
+//     with the most holes, until that chunk is empty and given back.
+//
+// Every step is small, so that the slowest change costs microseconds however
+// large the db is. Values of bigArg bytes and more stand in slices of their own,
+// to be neither copied on the way in nor moved.
+type db struct {
+	// now is the time in milliseconds since 1970, as the caller says: a key
+	// that expires does not change its mind in the middle of a command.
+	now int64
+
+	seed    maphash.Seed // random, so that nobody can prepare keys that collide
+	pages   [][]ref      // the slots of the index, in pages of pageSlots
+	buckets uint64       // how many slots are in use
+	mask    uint64       // one less than the power of two that is not below buckets
+	count   int          // keys
+
+	chunks  []chunk // chunks[0] is not used: ref 0 means none
+	vacant  []int   // numbers of chunks that were given back
+	current int     // the chunk that new records go to
+	total   int     // bytes in all chunks
+	live    int     // bytes in records that are in use
+	victim  int     // the chunk being emptied, or 0
+	emptied int     // how far
+
+	expires  [][]expiry // in pages of pageExpiries
+	expiring int        // how many are in use
+	swept    int        // where the sweep goes on
+
+	big      [][]byte // values that do not stand in their record
+	bigFree  []uint32 // numbers in big that are not in use
+	bigBytes int
+
+	changes int64 // to the data, ever
+	expired int64 // keys removed because their time had come, ever
+}
+
+const (
+	chunkSize    = 1 << 20
+	pageSlots    = 1 << 13
+	pageExpiries = 1 << 12
+	minBuckets   = 64
+)
+
+// A ref is the number of a chunk and an offset in it.
+type ref uint64
+
+type chunk struct {
+	mem  []byte
+	used int // bytes appended
+	live int // bytes of them in records that are in use
+}
+
+type expiry struct {
+	at   ref
+	when int64 // milliseconds since 1970
+}
+
+// keepTTL, as the expiry time given to set, leaves it as it is.
+const keepTTL = -1
+
+func newDB() *db {
+	return &db{
+		seed:    maphash.MakeSeed(),
+		pages:   [][]ref{make([]ref, minBuckets)},
+		buckets: minBuckets,
+		mask:    minBuckets - 1,
+		chunks:  make([]chunk, 1),
+	}
+}
+
+// get returns the value of key. It is to be read before the next change to the db.
+func (d *db) get(key []byte) (value []byte, ok bool) {
+	if _, at := d.lookup(d.hash(key), key); at != 0 {
+		return d.value(d.record(at)), true
+	}
+	return nil, false
+}
+
+// exists tells whether there is a key.
+func (d *db) exists(key []byte) bool {
+	_, at := d.lookup(d.hash(key), key)
+	return at != 0
+}
+
+// set gives key a value, and an expiry time: milliseconds since 1970, or 0 for
+// never, or keepTTL. A value of bigArg bytes or more is the db's from then on.
+func (d *db) set(key, value []byte, when int64) {
+	h := d.hash(key)
+	prev, at := d.lookup(h, key)
+
+	size := recordSize(len(key), len(value))
+	if at == 0 || !d.fits(at, size) {
+		at = d.place(h, prev, at, key, size)
+	}
+	d.store(at, value)
+	if when != keepTTL {
+		d.setExpiry(at, when)
+	}
+
+	d.changes++
+	d.compact(size)
+}
+
+// del removes key, and tells whether it was there.
+func (d *db) del(key []byte) bool {
+	h := d.hash(key)
+	prev, at := d.lookup(h, key)
+	if at == 0 {
+		return false
+	}
+	d.remove(h, prev, at)
+	d.changes++
+	return true
+}
+
+// expire sets the time at which key expires, 0 for never. It returns false if
+// there is no such key.
+func (d *db) expire(key []byte, when int64) bool {
+	_, at := d.lookup(d.hash(key), key)
+	if at == 0 {
+		return false
+	}
+	d.setExpiry(at, when)
+	d.changes++
+	return true
+}
+
+// expiry returns the time at which key expires, 0 for never.
+func (d *db) expiry(key []byte) (when int64, ok bool) {
+	_, at := d.lookup(d.hash(key), key)
+	if at == 0 {
+		return 0, false
+	}
+	if i := d.record(at).expiry(); i != 0 {
+		when = d.expiryAt(i).when
+	}
+	return when, true
+}
+
+// flush removes all keys.
+func (d *db) flush() {
+	fresh := newDB()
+	fresh.now = d.now
+	fresh.changes = d.changes + int64(d.count)
+	fresh.expired = d.expired
+	*d = *fresh
+}
+
+// memory returns the number of bytes that the db holds.
+func (d *db) memory() int {
+	return d.total + d.bigBytes + 8*len(d.pages)*len(d.pages[0]) + 16*pageExpiries*len(d.expires)
+}
+
+// sweep removes keys whose time has come, looking at a limited number of those
+// that expire; the next call goes on from there. It tells whether it found so
+// many that it should be called again soon.
+func (d *db) sweep() (more bool) {
+	const looks, removals = 50_000, 1000
+
+	removed := 0
+	for range min(looks, d.expiring) {
+		if d.swept >= d.expiring {
+			d.swept = 0
+		}
+		e := *d.expiryAt(uint32(d.swept) + 1)
+		if d.now <= e.when {
+			d.swept++
+			continue
+		}
+
+		// The last entry takes the place of this one, so swept stays.
+		key := d.record(e.at).key()
+		h := d.hash(key)
+		prev, at := d.find(h, key)
+		d.removeExpired(h, prev, at)
+		if removed++; removed == removals {
+			return true
+		}
+	}
+	return false
+}
+
+// The index.
+
+func (d *db) hash(key []byte) uint64 { return maphash.Bytes(d.seed, key) }
+
+// bucket returns the number of the bucket that a hash belongs to: as many of its
+// low bits as there are buckets for, and one less if that bucket is not split yet.
+func (d *db) bucket(h uint64) uint64 {
+	b := h & d.mask
+	if b >= d.buckets {
+		b &= d.mask >> 1
+	}
+	return b
+}
+
+func (d *db) slot(bucket uint64) *ref {
+	return &d.pages[bucket/pageSlots][bucket%pageSlots]
+}
+
+// find returns the record of key, and the one before it in the same bucket.
+func (d *db) find(h uint64, key []byte) (prev, at ref) {
+	for at = *d.slot(d.bucket(h)); at != 0; {
+		r := d.record(at)
+		if string(r.key()) == string(key) {
+			return prev, at
+		}
+		prev, at = at, r.next()
+	}
+	return 0, 0
+}
+
+// lookup is find, except that a key whose time has come is removed and not found.
+func (d *db) lookup(h uint64, key []byte) (prev, at ref) {
+	prev, at = d.find(h, key)
+	if at == 0 {
+		return 0, 0
+	}
+	if i := d.record(at).expiry(); i != 0 && d.now > d.expiryAt(i).when {
+		d.removeExpired(h, prev, at)
+		return 0, 0
+	}
+	return prev, at
+}
+
+// link makes what follows prev in the bucket of h, or begins it, be at.
+func (d *db) link(h uint64, prev, at ref) {
+	if prev == 0 {
+		*d.slot(d.bucket(h)) = at
+	} else {
+		d.record(prev).setNext(at)
+	}
+}
+
+// place makes room for a record of key, new if old is 0, and otherwise in old's
+// place in the index.
+func (d *db) place(h uint64, prev, old ref, key []byte, size int) ref {
+	at := d.alloc(size)
+	r := d.record(at)
+	r.init(size, key)
+
+	if old != 0 {
+		r.setNext(d.record(old).next())
+		d.link(h, prev, at)
+		d.moveExpiry(old, at)
+		d.free(old)
+		return at
+	}
+
+	head := d.slot(d.bucket(h))
+	r.setNext(*head)
+	*head = at
+	d.count++
+	if uint64(d.count) > d.buckets {
+		d.split()
+	}
+	return at
+}
+
+// remove takes a record out of everything.
+func (d *db) remove(h uint64, prev, at ref) {
+	r := d.record(at)
+	size := r.size()
+	d.link(h, prev, r.next())
+	d.setExpiry(at, 0)
+	d.free(at)
+
+	// Buckets go away at half the number at which they came, two for each key,
+	// as the number of keys allows for two buckets less.
+	d.count--
+	for range 2 {
+		if d.buckets > minBuckets && uint64(d.count) < d.buckets/2 {
+			d.merge()
+		}
+	}
+	d.compact(size)
+}
+
+func (d *db) removeExpired(h uint64, prev, at ref) {
+	d.remove(h, prev, at)
+	d.expired++
+	d.changes++
+}
+
+// split adds a bucket, and moves to it the records that belong there. They all
+// are in the one bucket whose number differs in the highest bit.
+func (d *db) split() {
+	added := d.buckets
+	d.buckets++
+	if added > d.mask {
+		d.mask = d.mask<<1 | 1
+	}
+	if added/pageSlots == uint64(len(d.pages)) {
+		d.pages = append(d.pages, make([]ref, pageSlots))
+	} else if len(d.pages) == 1 && added == uint64(len(d.pages[0])) {
+		d.pages[0] = append(d.pages[0], make([]ref, added)...)
+	}
+
+	var stay, move ref
+	at := *d.slot(added & (d.mask >> 1))
+	for at != 0 {
+		r := d.record(at)
+		next := r.next()
+		if d.hash(r.key())&d.mask == added {
+			r.setNext(move)
+			move = at
+		} else {
+			r.setNext(stay)
+			stay = at
+		}
+		at = next
+	}
+	*d.slot(added & (d.mask >> 1)) = stay
+	*d.slot(added) = move
+}
+
+// merge takes the last bucket away, and moves its records to where they were
+// before it came.
+func (d *db) merge() {
+	last := d.buckets - 1
+	at := *d.slot(last)
+	*d.slot(last) = 0
+	d.buckets--
+
+	into := d.slot(last & (d.mask >> 1))
+	for at != 0 {
+		r := d.record(at)
+		next := r.next()
+		r.setNext(*into)
+		*into = at
+		at = next
+	}
+
+	if d.buckets == d.mask>>1+1 {
+		d.mask >>= 1
+	}
+	if pages := len(d.pages); pages > 1 && d.buckets <= uint64(pages-1)*pageSlots {
+		d.pages[pages-1] = nil
+		d.pages = d.pages[:pages-1]
+	}
+}
+
+// The records.
+
+// A record begins with its header: next ref, bytes in all, number of its expiry
+// entry or 0, length of key and of value.
+type record []byte
+
+const (
+	headerSize = 24
+	freed      = 1 << 31 // in the length of the value: the record is not in use
+	isBig      = 1 << 30 // likewise: the value is a number in db.big
+)
+
+var order = binary.LittleEndian
+
+func (r record) next() ref          { return ref(order.Uint64(r)) }
+func (r record) setNext(at ref)     { order.PutUint64(r, uint64(at)) }
+func (r record) size() int          { return int(order.Uint32(r[8:])) }
+func (r record) expiry() uint32     { return order.Uint32(r[12:]) }
+func (r record) setExpiry(i uint32) { order.PutUint32(r[12:], i) }
+func (r record) keyLen() int        { return int(order.Uint32(r[16:])) }
+func (r record) key() []byte        { return r[headerSize : headerSize+r.keyLen()] }
+func (r record) tag() uint32        { return order.Uint32(r[20:]) }
+func (r record) setTag(t uint32)    { order.PutUint32(r[20:], t) }
+
+func (r record) init(size int, key []byte) {
+	order.PutUint32(r[8:], uint32(size))
+	r.setExpiry(0)
+	order.PutUint32(r[16:], uint32(len(key)))
+	r.setTag(0)
+	copy(r[headerSize:], key)
+}
+
+// recordSize returns the size of a record: a multiple of 8, so that a short
+// value can grow a little in its place.
+func recordSize(key, value int) int {
+	if value >= bigArg {
+		value = 4
+	}
+	return (headerSize + key + value + 7) &^ 7
+}
+
+func (d *db) record(at ref) record { return d.chunks[at>>32].mem[uint32(at):] }
+
+// fits tells whether the record may stay where it is when it needs size bytes:
+// it must have them, and not many more than that.
+func (d *db) fits(at ref, size int) bool {
+	have := d.record(at).size()
+	return size <= have && have <= 2*size+32
+}
+
+func (d *db) value(r record) []byte {
+	tag := r.tag()
+	room := r[headerSize+r.keyLen():]
+	if tag&isBig != 0 {
+		return d.big[order.Uint32(room)]
+	}
+	return room[:tag:tag]
+}
+
+// store writes the value of a record that has room for it.
+func (d *db) store(at ref, value []byte) {
+	r := d.record(at)
+	d.dropBig(r)
+
+	room := r[headerSize+r.keyLen():]
+	if len(value) < bigArg {
+		r.setTag(uint32(copy(room, value)))
+		return
+	}
+
+	order.PutUint32(room, d.addBig(value))
+	r.setTag(isBig)
+}
+
+func (d *db) addBig(value []byte) (i uint32) {
+	d.bigBytes += cap(value)
+	if n := len(d.bigFree); n > 0 {
+		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
+		d.big[i] = value
+		return i
+	}
+	d.big = append(d.big, value)
+	return uint32(len(d.big) - 1)
+}
+
+func (d *db) dropBig(r record) {
+	if r.tag()&isBig == 0 {
+		return
+	}
+	i := order.Uint32(r[headerSize+r.keyLen():])
+	d.bigBytes -= cap(d.big[i])
+	d.big[i] = nil
+	d.bigFree = append(d.bigFree, i)
+}
+
+// The chunks.
+
+// alloc returns size bytes behind the last record of the current chunk, or of a
+// new one: as large as the record needs, if that is more than a chunk has.
+func (d *db) alloc(size int) ref {
+	c := &d.chunks[d.current]
+	if len(c.mem)-c.used < size {
+		d.current = d.addChunk(max(size, chunkSize))
+		c = &d.chunks[d.current]
+	}
+
+	at := ref(d.current)<<32 | ref(c.used)
+	c.used += size
+	c.live += size
+	d.live += size
+	return at
+}
+
+func (d *db) addChunk(size int) (number int) {
+	d.total += size
+	fresh := chunk{mem: make([]byte, size)}
+	if n := len(d.vacant); n > 0 {
+		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]
+		d.chunks[number] = fresh
+		return number
+	}
+	d.chunks = append(d.chunks, fresh)
+	return len(d.chunks) - 1
+}
+
+// free gives a record back, with the value that it has elsewhere.
+func (d *db) free(at ref) {
+	r := d.record(at)
+	d.dropBig(r)
+	r.setTag(freed)
+	d.vacate(at, r.size())
+}
+
+// vacate counts a record out of its chunk, and gives back a chunk without any.
+func (d *db) vacate(at ref, size int) {
+	number := int(at >> 32)
+	c := &d.chunks[number]
+	c.live -= size
+	d.live -= size
+
+	switch {
+	case c.live > 0:
+		return
+	case number == d.current && len(c.mem) == chunkSize:
+		c.used = 0 // to be filled again
+		return
+	case number == d.current:
+		d.current = 0
+	case number == d.victim:
+		d.victim = 0
+	}
+	d.total -= len(c.mem)
+	*c = chunk{}
+	d.vacant = append(d.vacant, number)
+}
+
+// compact does its share of the compaction after a change of size bytes. A chunk
+// worth emptying has at least a third of holes, so looking at four times what
+// was changed gives back more than can have been lost.
+func (d *db) compact(size int) {
+	if d.victim == 0 {
+		if d.total-d.live <= d.total/3+2*chunkSize {
+			return
+		}
+		d.victim, d.emptied = d.worst(), 0
+	}
+
+	for budget := 4*size + 256; budget > 0 && d.victim != 0; {
+		at := ref(d.victim)<<32 | ref(d.emptied)
+		r := d.record(at)
+		size := r.size()
+		if r.tag() != freed {
+			d.move(at, r)
+		}
+		d.emptied += size
+		budget -= size
+	}
+}
+
+// worst returns the chunk with the most holes.
+func (d *db) worst() (number int) {
+	most := 0
+	for i := range d.chunks {
+		c := &d.chunks[i]
+		if holes := len(c.mem) - c.live; holes > most && i != d.current {
+			number, most = i, holes
+		}
+	}
+	return number
+}
+
+// move copies a record to the current chunk and makes everything refer to it there.
+func (d *db) move(at ref, r record) {
+	h := d.hash(r.key())
+	prev, _ := d.find(h, r.key())
+
+	to := d.alloc(r.size())
+	copy(d.record(to), r[:r.size()])
+	d.link(h, prev, to)
+	if i := r.expiry(); i != 0 {
+		d.expiryAt(i).at = to
+	}
+	r.setTag(freed)
+	d.vacate(at, r.size())
+}
+
+// The expiry table. Entries are numbered from 1, for 0 to mean none.
+
+func (d *db) expiryAt(i uint32) *expiry {
+	return &d.expires[(i-1)/pageExpiries][(i-1)%pageExpiries]
+}
+
+func (d *db) setExpiry(at ref, when int64) {
+	r := d.record(at)
+	switch i := r.expiry(); {
+	case i == 0 && when == 0:
+	case when == 0:
+		d.dropExpiry(i)
+		r.setExpiry(0)
+	case i != 0:
+		d.expiryAt(i).when = when
+	default:
+		if d.expiring == len(d.expires)*pageExpiries {
+			d.expires = append(d.expires, make([]expiry, pageExpiries))
+		}
+		d.expiring++
+		*d.expiryAt(uint32(d.expiring)) = expiry{at, when}
+		r.setExpiry(uint32(d.expiring))
+	}
+}
+
+// dropExpiry fills the place of an entry with the last one.
+func (d *db) dropExpiry(i uint32) {
+	last := *d.expiryAt(uint32(d.expiring))
+	*d.expiryAt(i) = last
+	d.record(last.at).setExpiry(i)
+	d.expiring--
+
+	if pages := len(d.expires); d.expiring <= (pages-2)*pageExpiries {
+		d.expires[pages-1] = nil
+		d.expires = d.expires[:pages-1]
+	}
+}
+
+// moveExpiry gives the entry of one record to another of the same key.
+func (d *db) moveExpiry(from, to ref) {
+	if i := d.record(from).expiry(); i != 0 {
+		d.expiryAt(i).at = to
+		d.record(to).setExpiry(i)
+	}
+}

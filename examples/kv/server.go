@@ -1,0 +1,502 @@
+// Kv is a small server that speaks the protocol of Redis: a hash table behind a
+// socket, on one goroutine and one event loop.
+//
+//	go run ./examples/kv
+//	redis-cli -p 6380
+//
+// The chain from a connection to its replies is in this file, and is that of
+// Redis: the listener becomes readable and acceptConnections accepts; a client
+// becomes readable and its readable executes every complete command in what it
+// read, appending the replies to the client's output; before the loop sleeps,
+// flushAll writes the outputs; and only a client whose socket could not take all
+// of its output waits to become writable.
+//
+// The other files: resp.go is the protocol, commands.go what the commands do,
+// db.go the data, info.go what the server says about itself, glob.go the patterns.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+)
+
+const (
+	databases  = 16
+	maxClients = 1_000_000
+
+	// acceptBatch bounds how many connections are accepted at once, for the
+	// clients that are there already to be served in between.
+	acceptBatch = 1000
+
+	// acceptPause is how long the listener rests when there are no descriptors.
+	acceptPause = 100 * time.Millisecond
+
+	// readSize is how much is read from a client at once.
+	readSize = 64 << 10
+
+	// outputLimit is how many bytes of replies may wait for a client that does not
+	// read them before its commands wait too.
+	outputLimit = 1 << 20
+
+	keepAlive = 300 * time.Second
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "kv:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("kv", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // its errors are returned, and then need no second mention
+	addr := flags.String("addr", "127.0.0.1:6380", "listen on `host:port`, or unix:path")
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(stdout)
+		flags.Usage()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+
+	// There are few pointers to follow, so collecting often is cheap, and the
+	// garbage there is (large values that were replaced) does not pile up.
+	debug.SetGCPercent(25)
+
+	s, err := newServer()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.listen(*addr); err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, "kv: listening on", s.address)
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := s.el.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil // a signal ended it
+}
+
+// A server is everything that the callbacks share. There are no locks in it:
+// all of it belongs to the goroutine that runs the loop.
+type server struct {
+	el       *ae.EventLoop
+	listener int // descriptor, or -1
+	network  string
+	address  string
+	paused   bool // whether the listener rests
+
+	commands []*command // without the subcommands
+	byName   map[string]*command
+	dbs      [databases]*db
+
+	clients []*client
+	pending []*client // those with output that was not tried to write yet
+	input   []byte    // what is being read and parsed, of whichever client
+	spare   [][]byte  // output buffers that are not in use
+	digits  []byte    // to write numbers in
+
+	clock   func() time.Time
+	now     int64 // milliseconds since 1970, see readClock
+	started time.Time
+	log     *slog.Logger
+	stats   struct{ connections, commands, hits, misses, received, sent int64 }
+}
+
+func newServer() (*server, error) {
+	el, err := ae.New(maxClients + 64)
+	if err != nil {
+		return nil, err
+	}
+
+	s := &server{
+		el:       el,
+		listener: -1,
+		byName:   make(map[string]*command),
+		input:    make([]byte, maxInline+readSize),
+		clock:    time.Now,
+		started:  time.Now(),
+		log:      slog.Default(),
+	}
+	s.addCommands(commandTable())
+	for i := range s.dbs {
+		s.dbs[i] = newDB()
+	}
+
+	el.SetBeforeSleep(s.flushAll)
+	el.CreateTimeEvent(0, s.expireKeys)
+	return s, nil
+}
+
+// listen binds the address, host:port or unix:path, and begins to accept.
+func (s *server) listen(addr string) (err error) {
+	s.network = "tcp"
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		s.network, addr = "unix", path
+	}
+	s.listener, err = anet.ListenConfig{Backlog: 511, Replace: true}.Listen(s.network, addr)
+	if err != nil {
+		return err
+	}
+
+	s.address = anet.LocalString(s.listener)
+	if s.network == "unix" {
+		s.address = "unix:" + s.address
+	}
+	return s.el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections)
+}
+
+// close writes what can still be written, and closes everything.
+func (s *server) close() {
+	s.flushAll(s.el)
+	for len(s.clients) > 0 {
+		s.clients[0].close()
+	}
+	if s.listener >= 0 {
+		if path, ok := strings.CutPrefix(s.address, "unix:"); ok {
+			os.Remove(path)
+		}
+		anet.Close(s.listener)
+	}
+	s.el.Close()
+}
+
+// expireKeys is the time event that removes keys nobody asks for any more. When
+// there are many of them it takes about a fifth of the time.
+func (s *server) expireKeys(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	wait := 100 * time.Millisecond
+	s.readClock()
+	for _, db := range s.dbs {
+		db.now = s.now
+		if db.sweep() {
+			wait = 2 * time.Millisecond
+		}
+	}
+	return wait
+}
+
+// readClock sets the time for the commands that follow. To ask for it costs as
+// much as half a GET, so it is done once for all commands that came in one read,
+// and again after one that may have taken long.
+func (s *server) readClock() { s.now = s.clock().UnixMilli() }
+
+// The chain begins here: the listener is readable.
+func (s *server) acceptConnections(el *ae.EventLoop, listener int, _ ae.Mask) {
+	for range acceptBatch {
+		fd, _, err := anet.Accept(listener)
+		switch {
+		case err == nil:
+			s.addClient(fd)
+		case errors.Is(err, anet.ErrWouldBlock):
+			return
+		case errors.Is(err, anet.ErrAborted):
+			// That one is gone; there may be others.
+		default:
+			s.pauseListener(err)
+			return
+		}
+	}
+}
+
+// pauseListener lets the listener rest after an error. Without descriptors the
+// connection stays in the queue and the listener readable, so the loop would
+// spin; and the clients that have one are still to be served.
+func (s *server) pauseListener(err error) {
+	if !s.paused {
+		s.log.Warn("cannot accept for now", "error", err)
+	}
+	s.paused = true
+
+	s.el.DeleteFileEvent(s.listener, ae.Readable)
+	s.el.CreateTimeEvent(acceptPause, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
+		if err := el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections); err != nil {
+			return acceptPause
+		}
+		return ae.NoMore
+	})
+}
+
+// A client is one connection.
+type client struct {
+	srv   *server
+	fd    int // -1 when closed
+	index int // in srv.clients
+	db    *db
+
+	req  request
+	rest []byte // input behind the last complete argument
+
+	out     writer
+	sent    int  // bytes of out that are written
+	queued  bool // in srv.pending
+	stalled bool // too much output waits; no input is read or executed
+	closing bool // to be closed when the output is written
+
+	// The methods as values: to evaluate c.readable allocates, so it is done once.
+	onReadable, onWritable ae.FileProc
+}
+
+func (s *server) addClient(fd int) {
+	s.paused = false
+	s.stats.connections++
+	c := &client{srv: s, fd: fd, db: s.dbs[0], index: len(s.clients)}
+	c.onReadable, c.onWritable = c.readable, c.writable
+	s.clients = append(s.clients, c)
+
+	if s.network == "tcp" {
+		// Both only matter to how well the connection works: it does without.
+		_ = anet.SetNoDelay(fd, true)
+		_ = anet.SetKeepAlive(fd, keepAlive)
+	}
+	if err := s.el.CreateFileEvent(fd, ae.Readable, c.onReadable); err != nil {
+		// The loop's backend has a limit, or the kernel's memory has.
+		_, _ = anet.Write(fd, []byte("-ERR max number of clients reached\r\n"))
+		c.close()
+	}
+}
+
+// readable is called when there is something to read: input, the end, an error.
+func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
+	s := c.srv
+
+	// The input of all clients goes through one buffer, behind what an earlier
+	// read left of an incomplete argument. So an idle client has no input buffer.
+	rest := copy(s.input, c.rest)
+	into := s.input[rest : rest+readSize]
+	big := c.req.room()
+	if big != nil {
+		into = big
+	}
+
+	n, err := anet.Read(c.fd, into)
+	switch {
+	case err == anet.ErrWouldBlock:
+		return
+	case err != nil:
+		c.hangUp(err)
+		return
+	}
+
+	s.stats.received += int64(n)
+	if big != nil {
+		c.req.filled(n)
+		return
+	}
+	c.execute(s.input[:rest+n])
+}
+
+// hangUp is called when there is no more to read. Someone who has only finished
+// sending still gets the replies.
+func (c *client) hangUp(err error) {
+	if err != io.EOF || len(c.out.buf) == 0 {
+		c.close()
+		return
+	}
+	c.finish()
+}
+
+// finish ends the reading; the client is closed as soon as the output is written.
+func (c *client) finish() {
+	c.closing = true
+	c.rest = nil
+	_ = c.srv.el.DeleteFileEvent(c.fd, ae.Readable)
+}
+
+// execute executes the commands in input, and keeps what does not make one.
+func (c *client) execute(input []byte) {
+	c.srv.readClock()
+	for len(input) > 0 && !c.closing && !c.stalled {
+		n, complete, err := c.req.parse(input)
+		input = input[n:]
+		if err != nil {
+			c.queue()
+			c.out.fail("ERR " + err.Error())
+			c.closing = true
+			break
+		}
+		if !complete {
+			break
+		}
+
+		if len(c.req.args) > 0 {
+			c.call(c.req.args)
+		}
+		c.req.reset()
+		c.stalled = len(c.out.buf)-c.sent > outputLimit
+	}
+
+	switch {
+	case c.closing:
+		c.finish()
+		return
+	case c.stalled:
+		_ = c.srv.el.DeleteFileEvent(c.fd, ae.Readable)
+	}
+	c.keep(input)
+}
+
+// keep stores the input that is not parsed yet.
+func (c *client) keep(input []byte) {
+	if len(input) == 0 {
+		c.rest = nil
+		return
+	}
+	c.rest = append(c.rest[:0], input...)
+}
+
+// queue makes sure that the output is written before the loop sleeps. Whoever
+// appends to the output of a client calls it first.
+func (c *client) queue() {
+	if c.queued {
+		return
+	}
+	c.queued = true
+	c.srv.pending = append(c.srv.pending, c)
+	if c.out.buf == nil {
+		c.out.buf = c.srv.takeBuffer()
+	}
+}
+
+// flushAll is called before the loop sleeps. By now all that was readable has
+// been read, so the replies to a pipeline leave in one write.
+func (s *server) flushAll(*ae.EventLoop) {
+	for _, c := range s.pending {
+		c.queued = false
+		if c.fd >= 0 {
+			c.flush()
+		}
+	}
+	clear(s.pending)
+	s.pending = s.pending[:0]
+}
+
+// flush writes the output, as much as the socket takes.
+func (c *client) flush() {
+	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
+	if err != nil && err != anet.ErrWouldBlock {
+		c.close()
+		return
+	}
+	c.srv.stats.sent += int64(n)
+	c.sent += n
+
+	switch {
+	case c.sent < len(c.out.buf):
+		c.compactOutput()
+		c.awaitWritable()
+	case c.closing:
+		c.close()
+	default:
+		c.srv.giveBuffer(c.out.buf)
+		c.out.buf, c.sent = nil, 0
+		c.drained()
+	}
+}
+
+// compactOutput drops what is written, once that is the larger part.
+func (c *client) compactOutput() {
+	if c.sent > len(c.out.buf)/2 {
+		c.out.buf = c.out.buf[:copy(c.out.buf, c.out.buf[c.sent:])]
+		c.sent = 0
+	}
+}
+
+// drained is called when all output is written. A stalled client goes on when it
+// is writable, which it is already: by way of the loop, so that others have
+// their turn.
+func (c *client) drained() {
+	el := c.srv.el
+	switch {
+	case c.stalled:
+		c.awaitWritable()
+	case el.FileEvents(c.fd)&ae.Writable != 0:
+		_ = el.DeleteFileEvent(c.fd, ae.Writable)
+	}
+}
+
+func (c *client) awaitWritable() {
+	if err := c.srv.el.CreateFileEvent(c.fd, ae.Writable, c.onWritable); err != nil {
+		c.close()
+	}
+}
+
+// writable is called when the socket takes output again.
+func (c *client) writable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	if len(c.out.buf) > 0 {
+		c.flush()
+		return
+	}
+
+	// A stalled client with nothing left to write: back to its input.
+	c.stalled = false
+	_ = el.DeleteFileEvent(fd, ae.Writable)
+	if err := el.CreateFileEvent(fd, ae.Readable, c.onReadable); err != nil {
+		c.close()
+		return
+	}
+	c.execute(c.srv.input[:copy(c.srv.input, c.rest)])
+}
+
+// close ends the connection at once.
+func (c *client) close() {
+	s := c.srv
+	_ = s.el.DeleteFileEvent(c.fd, ae.Readable|ae.Writable)
+	_ = anet.Close(c.fd)
+	c.fd = -1
+
+	last := s.clients[len(s.clients)-1]
+	s.clients[c.index] = last
+	last.index = c.index
+	s.clients[len(s.clients)-1] = nil
+	s.clients = s.clients[:len(s.clients)-1]
+
+	s.giveBuffer(c.out.buf)
+	c.out.buf, c.rest, c.req = nil, nil, request{}
+}
+
+// An output buffer is only held while there is output, so the loop needs about
+// as many as there are clients in one iteration. Those that had to grow a lot
+// are left to the garbage collector.
+const (
+	bufferSize    = 16 << 10
+	bufferMax     = 64 << 10
+	buffersToKeep = 256
+)
+
+func (s *server) takeBuffer() []byte {
+	if n := len(s.spare); n > 0 {
+		b := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return b
+	}
+	return make([]byte, 0, bufferSize)
+}
+
+func (s *server) giveBuffer(b []byte) {
+	if cap(b) >= bufferSize && cap(b) <= bufferMax && len(s.spare) < buffersToKeep {
+		s.spare = append(s.spare, b[:0])
+	}
+}
