@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -455,10 +454,7 @@ func (el *EventLoop) poll(flags Flags) (int, error) {
 // sleep polls until a descriptor is ready, a time event is due, or somebody
 // comes to the door.
 func (el *EventLoop) sleep(flags Flags) (int, error) {
-	// Goroutines that callbacks made ready wait for this thread, and a blocking
-	// system call would hold it until the scheduler's monitor looks. What they
-	// post meanwhile is found without a wake-up.
-	runtime.Gosched()
+	el.door.yield()
 	d := el.sleepTime(flags)
 	if d == 0 || !el.door.sleep() {
 		return 0, nil

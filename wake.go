@@ -1,6 +1,7 @@
 package ae
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -28,9 +29,10 @@ type door struct {
 
 	// The rest belongs to the loop's goroutine: the posted functions it has
 	// taken over, from head on, and how many it ever called.
-	taken []func(el *EventLoop)
-	head  int
-	ran   uint64
+	taken   []func(el *EventLoop)
+	head    int
+	ran     uint64
+	yielded uint64 // what ran was at the last yield
 }
 
 // Stop makes Main return after the iteration under way; if the loop sleeps, it
@@ -103,6 +105,18 @@ func (d *door) take() {
 		d.posted = d.posted[:0]
 	}
 	d.pending.Store(false)
+}
+
+// yield lets other goroutines run first, before a sleep, if posted functions ran
+// since the last one. What they answered has made goroutines ready, and those
+// wait in the queue of the loop's thread, which a blocking system call would hold
+// until the scheduler's monitor looks; what they post now needs no wake-up. A
+// loop that nobody posts to does not pay for it: yielding wakes a second thread.
+func (d *door) yield() {
+	if d.yielded != d.ran {
+		d.yielded = d.ran
+		runtime.Gosched()
+	}
 }
 
 // sleep announces that the loop is about to sleep. It returns false if it must
