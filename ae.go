@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,8 @@ const (
 type FileProc func(el *EventLoop, fd int, mask Mask)
 
 var (
-	// ErrClosed is returned by every method of a loop that has been closed.
+	// ErrClosed is what every method that returns an error returns once the loop
+	// has been closed.
 	ErrClosed = errors.New("ae: event loop is closed")
 
 	// ErrRange is returned for a descriptor that is negative or not below the
@@ -181,7 +183,7 @@ func (el *EventLoop) Close() error {
 	}
 	defer el.release()
 	el.door.refuse()
-	el.runPosted()
+	el.runAllPosted()
 	return nil
 }
 
@@ -203,7 +205,8 @@ func (el *EventLoop) release() {
 // before it is closed.
 //
 // Errors, after which nothing has changed: ErrRange; ErrClosed; unix.EINVAL for
-// a mask without an event; unix.EBADF for a descriptor that is not open;
+// a mask without an event or with an unknown one, and for a descriptor of the
+// loop's own; unix.EBADF for a descriptor that is not open;
 // unix.EPERM for one that cannot be watched, such as a regular file; what else
 // the kernel says (epoll_ctl(2), kevent(2)). A nil proc panics.
 // (aeCreateFileEvent)
@@ -231,11 +234,19 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 	el.grow(fd)
 	fe := &el.files[fd]
 	if mask&Readable != 0 {
-		fe.readProc, fe.readPoll = proc, el.polls
+		fe.readProc = proc
+		if fe.mask&Readable == 0 {
+			fe.readPoll = el.polls
+		}
 	}
 	if mask&Writable != 0 {
-		fe.writeProc, fe.writePoll = proc, el.polls
+		fe.writeProc = proc
+		if fe.mask&Writable == 0 {
+			fe.writePoll = el.polls
+		}
 		fe.mask &^= Barrier // the newest writable registration decides
+	} else {
+		mask &^= Barrier
 	}
 	fe.mask |= mask
 	return nil
@@ -356,7 +367,8 @@ func (el *EventLoop) Main() error {
 }
 
 // Run is Main, ended by ctx too: it then returns context.Cause(ctx), and the
-// loop can be run again.
+// loop can be run again. ctx ends this Run only, not one that is inside it or
+// around it.
 func (el *EventLoop) Run(ctx context.Context) error {
 	var done atomic.Bool
 	if ctx.Err() != nil {
@@ -383,6 +395,9 @@ func (el *EventLoop) run(done *atomic.Bool) error {
 	defer func() { el.mains-- }()
 
 	for {
+		if el.closed {
+			return ErrClosed
+		}
 		if el.door.stop.Load() {
 			if el.mains == 1 {
 				el.door.stop.Store(false)
@@ -537,7 +552,7 @@ func Wait(fd int, mask Mask, d time.Duration) (Mask, error) {
 	if mask&readWrite == 0 {
 		return None, errMask
 	}
-	if fd < 0 {
+	if fd < 0 || fd > math.MaxInt32 {
 		return None, os.NewSyscallError("poll", unix.EBADF)
 	}
 	fds := []unix.PollFd{{Fd: int32(fd)}}

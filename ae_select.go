@@ -23,7 +23,13 @@ type selector struct {
 	read, write unix.FdSet
 	top         int // one more than the highest descriptor watched
 	next        int // where the next batch begins: behind one that was cut off
+
+	ids []fileID // by descriptor: which file was registered
 }
+
+// fileID tells files apart, as far as fstat(2) does. It is how a number that was
+// closed without a del, and names another file now, is noticed.
+type fileID struct{ dev, ino uint64 }
 
 var _ backend = (*selector)(nil)
 
@@ -33,9 +39,19 @@ func (s *selector) add(fd int, old, mask Mask) error {
 	if fd >= maxSetSize {
 		return ErrRange // only the loop's own pipe comes here unchecked
 	}
-	if err := selectable(fd); err != nil {
+	id, err := selectable(fd)
+	if err != nil {
 		return os.NewSyscallError("select", err)
 	}
+	if fd >= len(s.ids) {
+		s.ids = append(s.ids, make([]fileID, fd+1-len(s.ids))...)
+	}
+	if old != None && s.ids[fd] != id {
+		s.del(fd, old, readWrite)
+		return errReused
+	}
+
+	s.ids[fd] = id
 	if mask&Readable != 0 {
 		s.read.Set(fd)
 	}
@@ -49,16 +65,16 @@ func (s *selector) add(fd int, old, mask Mask) error {
 // selectable returns why fd cannot be watched. select takes a closed descriptor
 // and then fails every time; it calls regular files and directories always
 // ready, and the other backends refuse them.
-func selectable(fd int) error {
+func selectable(fd int) (fileID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+		return fileID{}, err
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
-		return unix.EPERM
+		return fileID{}, unix.EPERM
 	}
-	return nil
+	return fileID{uint64(st.Dev), uint64(st.Ino)}, nil
 }
 
 func (s *selector) del(fd int, old, mask Mask) {

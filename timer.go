@@ -9,7 +9,8 @@ import (
 
 // TimeProc is called when a time event is due. It returns how long to wait,
 // from its return, before the next call, or NoMore to end the event. Any other
-// negative wait is taken as 0: a computed wait that is overdue does not end it.
+// negative wait is taken as 0; but NoMore is -1 ns, which a computed wait that is
+// overdue can be by accident, so compute max(wait, 0).
 type TimeProc func(el *EventLoop, id TimeEventID) time.Duration
 
 // NoMore, returned by a TimeProc, ends its time event. (AE_NOMORE)

@@ -36,8 +36,9 @@ type door struct {
 }
 
 // Stop makes Main return after the iteration under way; if the loop sleeps, it
-// wakes. It is remembered: without a Main, the next one ends at once. Any
-// goroutine may call it, at any time; on a closed loop it does nothing.
+// wakes. It is remembered: without a Main, the next one ends at once, and until
+// then ProcessEvents does not sleep. Any goroutine may call it, at any time; on a
+// closed loop it does nothing.
 // (aeStop)
 func (el *EventLoop) Stop() {
 	el.door.stop.Store(true)
@@ -86,6 +87,14 @@ func (el *EventLoop) runPosted() int {
 		fn(el)
 	}
 	return n
+}
+
+// runAllPosted calls what is posted until nothing is left, through panics too.
+func (el *EventLoop) runAllPosted() {
+	if el.door.waiting() {
+		defer el.runAllPosted()
+		el.runPosted()
+	}
 }
 
 // waiting tells whether a function is waiting to be called.
