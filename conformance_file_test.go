@@ -2,8 +2,6 @@ package ae_test
 
 import (
 	"errors"
-	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +45,24 @@ var filePromises = []promise{
 		remove(t, el, a, ae.Writable)
 		if got := el.FileEvents(a); got != ae.Readable {
 			t.Errorf("mask %d after Writable was deleted, want Readable: Barrier goes with it", got)
+		}
+	}},
+	{"BarrierBelongsToWritable", "Barrier without Writable changes nothing, and leaves nothing behind", func(t *testing.T) {
+		el := newLoop(t)
+		a, b := socketPair(t)
+		send(t, b, "x")
+		var order string
+		create(t, el, a, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { order += "w" })
+		create(t, el, a, ae.Readable|ae.Barrier, func(*ae.EventLoop, int, ae.Mask) { order += "r" })
+		poll(t, el)
+		if order != "rw" {
+			t.Errorf("order %q, want rw", order)
+		}
+		remove(t, el, a, ae.Readable|ae.Writable)
+		create(t, el, a, ae.Readable|ae.Barrier, func(*ae.EventLoop, int, ae.Mask) {})
+		remove(t, el, a, ae.Readable)
+		if got := el.FileEvents(a); got != ae.None {
+			t.Errorf("mask %d with nothing registered", got)
 		}
 	}},
 	{"LevelTriggered", "what is ready is reported at every poll until it is dealt with", func(t *testing.T) {
@@ -162,6 +178,45 @@ var filePromises = []promise{
 		closeLater(t, c)
 		until(t, el, func() bool { return len(ready) == 7 })
 	}},
+	{"BarrierNeedsWritable", "Barrier without Writable is forgotten, and deleting all leaves nothing", func(t *testing.T) {
+		el := newLoop(t)
+		r, _ := pipe(t)
+		create(t, el, r, ae.Readable|ae.Barrier, func(*ae.EventLoop, int, ae.Mask) {})
+		if got := el.FileEvents(r); got != ae.Readable {
+			t.Errorf("mask %d, want Readable", got)
+		}
+		remove(t, el, r, ae.Readable|ae.Writable)
+		if got := el.FileEvents(r); got != ae.None {
+			t.Errorf("mask %d after everything was deleted", got)
+		}
+		if err := el.Resize(r); err != nil {
+			t.Errorf("Resize(%d), which nothing stands against: %v", r, err)
+		}
+	}},
+	{"ReplacingAProcDoesNotCostItsTurn", "a proc that another callback replaces in every iteration is still called", func(t *testing.T) {
+		el := newLoop(t)
+		calls := 0
+		var fds [2]int
+		for i := range fds {
+			a, b := socketPair(t)
+			send(t, b, "x")
+			fds[i] = a
+		}
+		var proc ae.FileProc
+		proc = func(el *ae.EventLoop, fd int, _ ae.Mask) {
+			calls++
+			create(t, el, fds[0]+fds[1]-fd, ae.Readable, proc)
+		}
+		for _, fd := range fds {
+			create(t, el, fd, ae.Readable, proc)
+		}
+		for range 10 {
+			poll(t, el)
+		}
+		if calls != 20 {
+			t.Errorf("%d calls in 10 iterations, want 20", calls)
+		}
+	}},
 	{"NilProcPanics", "a nil proc panics where it is registered, not where it is called", func(t *testing.T) {
 		el := newLoop(t)
 		r, _ := pipe(t)
@@ -237,73 +292,6 @@ var filePromises = []promise{
 			t.Errorf("%d of 200 ready descriptors were called in 8 iterations", len(calls))
 		}
 	}},
-	{"DataBeforeEndOfFileIsNotLost", "a peer that writes 1 MiB and closes is read to the last byte, then once to io.EOF", func(t *testing.T) {
-		for name, open := range map[string]func(testing.TB) (int, int){
-			"TCP": tcpPair, "unix": socketPair, "pipe": func(t testing.TB) (int, int) { r, w := pipe(t); return w, r },
-		} {
-			w, r := open(t)
-			el := newLoop(t)
-			payload := strings.Repeat("0123456789abcdef", 1<<16)
-			feed(t, el, w, payload, func() { mustClose(t, w) })
-
-			var got strings.Builder
-			ends := 0
-			create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
-				s, err := receive(r)
-				got.WriteString(s)
-				if err != nil {
-					if err != io.EOF {
-						t.Errorf("%s: %v, want io.EOF", name, err)
-					}
-					ends++
-					remove(t, el, r, ae.Readable)
-				}
-			})
-			until(t, el, func() bool { return ends > 0 })
-			poll(t, el)
-			if ends != 1 || got.String() != payload {
-				t.Errorf("%s: %d ends of file, %d bytes of %d, equal %v", name, ends, got.Len(), len(payload), got.String() == payload)
-			}
-		}
-	}},
-	{"HalfClosedPeerIsStillWrittenTo", "after the peer shut down its writing side, all that we send still arrives", func(t *testing.T) {
-		el := newLoop(t)
-		a, b := tcpPair(t)
-		if err := unix.Shutdown(b, unix.SHUT_WR); err != nil {
-			t.Fatal(err)
-		}
-		payload := strings.Repeat("x", 1<<20)
-		eof := false
-		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
-			if _, err := receive(a); err == io.EOF {
-				eof = true
-				remove(t, el, a, ae.Readable)
-			}
-		})
-		sent := false
-		feed(t, el, a, payload, func() { sent = true })
-		got := 0
-		create(t, el, b, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
-			s, err := receive(b)
-			got += len(s)
-			if err != nil {
-				t.Errorf("reading side: %v", err)
-			}
-		})
-		until(t, el, func() bool { return eof && sent && got == len(payload) })
-	}},
-	{"ConnectCompletesAsWritable", "a connect that succeeded is Writable with SO_ERROR 0, one that was refused Writable with ECONNREFUSED", func(t *testing.T) {
-		el := newLoop(t)
-		ln := listen(t)
-		addr := anet.LocalString(ln)
-		if err := connectThrough(t, el, addr); err != nil {
-			t.Errorf("listening: %v", err)
-		}
-		mustClose(t, ln)
-		if err := connectThrough(t, el, addr); !errors.Is(err, unix.ECONNREFUSED) {
-			t.Errorf("closed port: %v, want ECONNREFUSED", err)
-		}
-	}},
 }
 
 // feed writes s to fd as there is room, and then calls done once.
@@ -321,24 +309,6 @@ func feed(t testing.TB, el *ae.EventLoop, fd int, s string, done func()) {
 	})
 }
 
-// connectThrough connects to addr with the loop and returns how that ended.
-func connectThrough(t testing.TB, el *ae.EventLoop, addr string) error {
-	t.Helper()
-	fd, err := anet.Connect("tcp", addr)
-	if err != nil {
-		return err // loopback may refuse at once
-	}
-	closeLater(t, fd)
-	done := false
-	create(t, el, fd, ae.Writable, func(*ae.EventLoop, int, ae.Mask) {
-		err = anet.SocketError(fd)
-		done = true
-		remove(t, el, fd, ae.Writable)
-	})
-	until(t, el, func() bool { return done })
-	return err
-}
-
 func openDir(t testing.TB) int {
 	t.Helper()
 	fd, err := unix.Open(t.TempDir(), unix.O_RDONLY, 0)
@@ -352,7 +322,7 @@ func openDir(t testing.TB) int {
 // dupTo makes high another name for fd. It is dup2, which not every system of
 // ours has in x/sys.
 func dupTo(fd, high int) error {
-	got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, high)
+	got, err := dupAbove(fd, high)
 	if err == nil && got != high {
 		unix.Close(got)
 		err = unix.EEXIST
@@ -361,38 +331,6 @@ func dupTo(fd, high int) error {
 }
 
 var stalePromises = []promise{
-	// pitfall 1: joyent/libuv#826, golang/go#59545, redis#333
-	{"NumberReusedForReadingInOneBatch", "an event of a closed descriptor does not reach the next owner of its number", func(t *testing.T) {
-		reuseInBatch(t, ae.Readable, func(t testing.TB) (int, func()) {
-			r, w := pipe(t)
-			return r, func() { send(t, w, "x") }
-		})
-	}},
-	{"NumberReusedForWritingInOneBatch", "the same for Writable", func(t *testing.T) {
-		reuseInBatch(t, ae.Writable, func(t testing.TB) (int, func()) {
-			a, _ := socketPair(t)
-			return a, func() {}
-		})
-	}},
-	{"NumberReusedAfterHangupInOneBatch", "the same for a hang-up", func(t *testing.T) {
-		reuseInBatch(t, ae.Readable, func(t testing.TB) (int, func()) {
-			r, w := pipe(t)
-			return r, func() { mustClose(t, w) }
-		})
-	}},
-	{"NumberReusedForAConnectInOneBatch", "the same for a connect that was refused", func(t *testing.T) {
-		reuseInBatch(t, ae.Writable, func(t testing.TB) (int, func()) {
-			ln := listen(t)
-			addr := anet.LocalString(ln)
-			mustClose(t, ln)
-			fd, err := anet.Connect("tcp", addr)
-			if err != nil {
-				t.Skipf("loopback refuses at once: %v", err)
-			}
-			closeLater(t, fd)
-			return fd, func() {}
-		})
-	}},
 	{"OneOfTwoEventsRegisteredAnewInOneBatch", "an event polled for a deleted registration does not reach a new one of the same descriptor", func(t *testing.T) {
 		el := newLoop(t)
 		var fds [2]int
@@ -492,6 +430,24 @@ var stalePromises = []promise{
 			t.Errorf("read %d bytes", got)
 		}
 	}},
+	{"ReusedWithoutDeleteStartsAnew", "a number that was closed without DeleteFileEvent, and is registered for another file, leaves nothing of the old registration", func(t *testing.T) {
+		el := newLoop(t)
+		a, _ := socketPair(t)
+		create(t, el, a, ae.Readable|ae.Writable, forbid(t, "the closed file's proc"))
+		fresh, peer := socketPair(t)
+		mustClose(t, a)
+		if err := dupTo(fresh, a); err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, a)
+		calls := 0
+		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { calls++ })
+		send(t, peer, "x")
+		poll(t, el)
+		if calls != 1 {
+			t.Errorf("%d calls, want 1", calls)
+		}
+	}},
 	{"ClosedBehindTheLoopsBack", "a descriptor closed without DeleteFileEvent does not spin the loop, fail it, or keep others from it", func(t *testing.T) {
 		el := newLoop(t)
 		a, _ := socketPair(t)
@@ -533,7 +489,7 @@ func crossPairs(t testing.TB) int {
 // that inherited it would.
 func holdOpen(t testing.TB, fd int) {
 	t.Helper()
-	held, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, fd+50)
+	held, err := dupAbove(fd, fd+50)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -543,14 +499,12 @@ func holdOpen(t testing.TB, fd int) {
 // reuseInBatch has two descriptors ready in one batch. Whichever proc runs
 // first closes the other one, puts an idle descriptor at its number and registers
 // that: the event which the batch still holds must not reach it.
-func reuseInBatch(t *testing.T, mask ae.Mask, open func(testing.TB) (fd int, makeReady func())) {
+func reuseInBatch(t *testing.T, mask ae.Mask, ready func(testing.TB) int) {
 	el := newLoop(t)
 	var fds [2]int
 	reused := false
 	for i := range fds {
-		fd, makeReady := open(t)
-		fds[i] = fd
-		makeReady()
+		fds[i] = ready(t)
 	}
 	for i := range fds {
 		create(t, el, fds[i], mask, func(*ae.EventLoop, int, ae.Mask) {
@@ -635,21 +589,6 @@ var hangupPromises = []promise{
 			t.Errorf("write: %v, want ECONNRESET or EPIPE", got)
 		}
 	}},
-	{"ReaderGoneReachesTheWriterOfAPipe", "a pipe whose reader closed is Writable, and the write tells EPIPE", func(t *testing.T) {
-		el := newLoop(t)
-		r, w := pipe(t)
-		fill(t, w)
-		mustClose(t, r)
-		var got error
-		create(t, el, w, ae.Writable, func(*ae.EventLoop, int, ae.Mask) {
-			_, got = anet.Write(w, []byte("x"))
-			remove(t, el, w, ae.Writable)
-		})
-		until(t, el, func() bool { return got != nil })
-		if !errors.Is(got, unix.EPIPE) {
-			t.Errorf("write: %v, want EPIPE", got)
-		}
-	}},
 	{"ResetWithoutInterestDoesNotSpin", "a descriptor without a registration cannot wake the loop, whatever happens to it", func(t *testing.T) {
 		el := newLoop(t)
 		a, b := tcpPair(t)
@@ -658,27 +597,6 @@ var hangupPromises = []promise{
 		reset(t, b)
 		if n := runFor(t, el, 50*time.Millisecond); n > 4 {
 			t.Errorf("%d iterations in 50 ms", n)
-		}
-	}},
-	{"PeerClosesWhileReadingIsPaused", "a unix peer that closes while reading is paused does not spin the loop; on resuming, the data comes, then io.EOF", func(t *testing.T) {
-		el := newLoop(t)
-		a, b := socketPair(t)
-		create(t, el, a, ae.Readable, forbid(t, "paused"))
-		remove(t, el, a, ae.Readable)
-		send(t, b, "tail")
-		mustClose(t, b)
-		if n := runFor(t, el, 50*time.Millisecond); n > 4 {
-			t.Errorf("%d iterations in 50 ms", n)
-		}
-		var got string
-		var end error
-		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
-			got, end = receive(a)
-			remove(t, el, a, ae.Readable)
-		})
-		until(t, el, func() bool { return end != nil })
-		if got != "tail" || end != io.EOF {
-			t.Errorf("read %q, %v", got, end)
 		}
 	}},
 }

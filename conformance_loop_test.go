@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -89,6 +90,24 @@ var callbackPromises = []promise{
 		poll(t, el)
 		if calls != 1 {
 			t.Errorf("%d calls, want 1", calls)
+		}
+	}},
+	{"RegisteringAgainDoesNotStarve", "an event that a callback registers again in each iteration, while it is registered, is still delivered", func(t *testing.T) {
+		el := newLoop(t)
+		source, _ := socketPair(t)
+		sink, _ := socketPair(t)
+		reads, writes := 0, 0
+		register := func() {
+			create(t, el, sink, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { writes++ })
+		}
+		register()
+		create(t, el, source, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { reads++; register() })
+		el.SetAfterSleep(func(*ae.EventLoop) { register() })
+		for range 100 {
+			step(t, el, ae.AllEvents|ae.CallAfterSleep)
+		}
+		if reads != 100 || writes != 100 {
+			t.Errorf("in 100 iterations: %d calls of the one that registers, %d of the one registered", reads, writes)
 		}
 	}},
 	{"NestedIterationReplacesTheBatch", "a nested ProcessEvents polls anew; what the outer batch had left comes again, and nothing is called twice for one poll", func(t *testing.T) {
@@ -388,6 +407,69 @@ var doorPromises = []promise{
 		}
 		el.Stop()
 	}},
+	{"CloseRunsWhatStandsBehindAPanic", "posted functions run exactly once, also when Close runs them and one of them panics", func(t *testing.T) {
+		el := newLoop(t)
+		ran := 0
+		for i := range 5 {
+			el.Post(func(*ae.EventLoop) {
+				ran++
+				if i%2 == 0 {
+					panic(i)
+				}
+			})
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic did not reach the caller of Close")
+				}
+			}()
+			el.Close()
+		}()
+		if ran != 5 || !errors.Is(el.Close(), ae.ErrClosed) {
+			t.Errorf("%d of 5 functions ran; a second Close returns %v", ran, el.Close())
+		}
+	}},
+	{"AClosedLoopIsClosedWhateverElse", "Main and Run of a closed loop return ErrClosed, also after Stop and with a context that is done", func(t *testing.T) {
+		el := newLoop(t)
+		el.Close()
+		el.Stop()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		for range 2 {
+			if err := el.Main(); !errors.Is(err, ae.ErrClosed) {
+				t.Errorf("Main: %v", err)
+			}
+			if err := el.Run(ctx); !errors.Is(err, ae.ErrClosed) {
+				t.Errorf("Run: %v", err)
+			}
+		}
+	}},
+	{"APanicWhileClosingDropsNothing", "when a posted function panics in Close, those behind it run all the same, and the panic goes on", func(t *testing.T) {
+		el := newLoop(t)
+		ran := 0
+		for i := range 5 {
+			el.Post(func(*ae.EventLoop) {
+				if ran++; i%2 == 0 {
+					panic(i)
+				}
+			})
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic did not reach the caller of Close")
+				}
+			}()
+			el.Close()
+		}()
+		if ran != 5 {
+			t.Errorf("%d of 5 functions ran", ran)
+		}
+		if err := el.Close(); !errors.Is(err, ae.ErrClosed) {
+			t.Errorf("a second Close: %v", err)
+		}
+	}},
 	// pitfall 12: libuv#50, netty#9362
 	{"PostAgainstCloseTouchesNoForeignDescriptor", "Post and Stop racing with Close run what they accept and never write to a number that came back", func(t *testing.T) {
 		for range 200 {
@@ -563,6 +645,24 @@ var iterationPromises = []promise{
 			}
 		})
 	}},
+	{"AWakeUpEndsOneSleep", "what Post woke a loop with does not wake it again, with file events or without", func(t *testing.T) {
+		for _, flags := range []ae.Flags{ae.TimeEvents, ae.AllEvents} {
+			el := newLoop(t)
+			posted := false
+			go el.Post(func(*ae.EventLoop) { posted = true })
+			for !posted {
+				step(t, el, flags)
+			}
+			over, n := false, 0
+			el.CreateTimeEvent(20*time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration { over = true; return ae.NoMore })
+			for ; !over; n++ {
+				step(t, el, flags)
+			}
+			if n > 4 {
+				t.Errorf("%d iterations in 20 ms with nothing to do", n)
+			}
+		}
+	}},
 	{"EventsAreNotStarvedByTimers", "a time event without a wait beside a ready descriptor: both get on in each iteration", func(t *testing.T) {
 		el := newLoop(t)
 		a, _ := socketPair(t)
@@ -617,8 +717,10 @@ var iterationPromises = []promise{
 		if _, err := ae.Wait(a, ae.Readable, -1); !errors.Is(err, unix.EBADF) {
 			t.Errorf("closed: %v", err)
 		}
-		if _, err := ae.Wait(-1, ae.Readable, -1); !errors.Is(err, unix.EBADF) {
-			t.Errorf("negative: %v", err)
+		for _, fd := range []int{-1, math.MinInt, math.MaxInt, math.MaxInt32} {
+			if _, err := ae.Wait(fd, ae.Readable, -1); !errors.Is(err, unix.EBADF) {
+				t.Errorf("descriptor %d: %v", fd, err)
+			}
 		}
 		if _, err := ae.Wait(0, ae.None, -1); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("no event: %v", err)

@@ -2,6 +2,7 @@ package ae_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/aeloop/ae"
 )
@@ -21,9 +22,12 @@ func TestConformance(t *testing.T) {
 		rows []promise
 	}{
 		{"File", filePromises},
-		{"Stale", stalePromises},
-		{"Hangup", hangupPromises},
+		{"Stale", rowsOf(stalePromises, reusePromises(), heldPromises)},
+		{"Hangup", rowsOf(hangupPromises, endingPromises, tailPromises)},
+		{"Connect", connectPromises},
+		{"Kind", kindPromises},
 		{"Callback", callbackPromises},
+		{"Nested", nestedPromises},
 		{"Time", timePromises},
 		{"Door", doorPromises},
 		{"Iteration", iterationPromises},
@@ -35,6 +39,8 @@ func TestConformance(t *testing.T) {
 						t.Logf("%s breaks the promise: %s", ae.APIName(), p.says)
 					}
 				})
+				guard := time.AfterFunc(2*patience, func() { panic(t.Name() + " does not end, though it is promised that " + p.says) })
+				defer guard.Stop()
 				p.test(t)
 			})
 		}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,20 +21,9 @@ import (
 // These tests run the test binary again as a child under strace(1), which
 // watches its system calls or makes them fail.
 
-// children are what the test binary does instead of testing if AE_CHILD names
-// one of them. A child that fails panics.
-var children = map[string]func(){
-	"new":  newUntilItFails,
-	"idle": sleepBetweenMarks,
-}
-
-func TestMain(m *testing.M) {
-	if child := children[os.Getenv("AE_CHILD")]; child != nil {
-		runtime.LockOSThread() // strace counts calls by thread
-		child()
-		return
-	}
-	os.Exit(m.Run())
+func init() {
+	children["new"] = newUntilItFails
+	children["idle"] = sleepBetweenMarks
 }
 
 // strace runs this binary, as child or with args, under strace with the given

@@ -12,8 +12,14 @@ import (
 )
 
 // patience is how long a test waits for what must happen. It is long because
-// machines are slow at times; no test waits for it to pass.
-const patience = 20 * time.Second
+// machines are slow at times; no test waits for it to pass. AE_PATIENCE makes it
+// shorter where failures are expected.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
+		return d
+	}
+	return 20 * time.Second
+}()
 
 // newLoop returns a loop that is closed when the test ends.
 func newLoop(t testing.TB) *ae.EventLoop {
@@ -142,6 +148,8 @@ func forbid(t testing.TB, what string) ae.FileProc {
 // step runs one iteration that must not fail, and returns what it counted.
 func step(t testing.TB, el *ae.EventLoop, flags ae.Flags) int {
 	t.Helper()
+	guard := time.AfterFunc(patience, func() { panic(t.Name() + ": the loop does not come back") })
+	defer guard.Stop()
 	n, err := el.ProcessEvents(flags)
 	if err != nil {
 		t.Fatalf("ProcessEvents: %v", err)
@@ -234,4 +242,26 @@ func regularFile(t testing.TB) int {
 	}
 	closeLater(t, fd)
 	return fd
+}
+
+// dupAbove returns another number for the file of fd, the first free one from low
+// on. It is close-on-exec, not from birth: not every system of ours can do that.
+func dupAbove(fd, low int) (int, error) {
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, low)
+	if err == nil {
+		unix.CloseOnExec(high)
+	}
+	return high, err
+}
+
+// shortDir is a directory whose name leaves room in the 104 bytes that some
+// systems have for the path of a unix socket.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ae")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

@@ -133,26 +133,46 @@ func TestEqualDeadlinesRunInOrderOfCreation(t *testing.T) {
 // pitfall 7: libevent 8b7a3b36, libuv e002340e5
 func TestTimersAgreeWithAModel(t *testing.T) {
 	for seed := range uint64(300) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		virtually(t, func(t *testing.T, el *EventLoop, _ *sleeper) {
-			m := &timerModel{t: t, el: el, rng: rng, live: map[TimeEventID]*modelEvent{}}
-			if seed%3 == 0 {
-				el.timers.seq = math.MaxUint32 - uint32(seed) // so that renumber runs too
-			}
-			for range 200 {
-				m.step()
-				checkHeap(t, &el.timers)
-			}
-			m.drain()
-			if t.Failed() {
-				t.Fatalf("seed %d", seed)
-			}
-		})
+		seq := uint32(0)
+		if seed%3 == 0 {
+			seq = math.MaxUint32 - uint32(seed) // so that renumber runs too
+		}
+		checkTimers(t, rand.New(rand.NewPCG(seed, 1)), seq, func() bool { return false })
 		if t.Failed() {
-			return
+			t.Fatalf("seed %d", seed)
 		}
 	}
 }
+
+// FuzzTimers is the same with programs that a fuzzer makes.
+func FuzzTimers(f *testing.F) {
+	f.Add([]byte("0123456789 create, delete and run some of them"), false)
+	f.Add([]byte("\x00\x03\x05\x00\x02\x09\x07\x07\x04\x01\x00\x02\x07\x00\x00\x00\x00\x00\x00\x09\x02\x02\x01\x01\x05"), true)
+	f.Fuzz(func(t *testing.T, code []byte, wrap bool) {
+		p, seq := NewProgram(code[:min(len(code), 2000)]), uint32(0)
+		if wrap {
+			seq = math.MaxUint32 - 3
+		}
+		checkTimers(t, p, seq, p.Ended)
+	})
+}
+
+// checkTimers runs a program of at most 200 steps. seq is where the numbers that
+// keep equal deadlines in order begin.
+func checkTimers(t *testing.T, choices chooser, seq uint32, ended func() bool) {
+	virtually(t, func(t *testing.T, el *EventLoop, _ *sleeper) {
+		m := &timerModel{t: t, el: el, rng: choices, live: map[TimeEventID]*modelEvent{}}
+		el.timers.seq = seq
+		for n := 0; n < 200 && !ended(); n++ {
+			m.step()
+			checkHeap(t, &el.timers)
+		}
+		m.drain()
+	})
+}
+
+// chooser is what a random program draws from.
+type chooser interface{ IntN(n int) int }
 
 type modelEvent struct {
 	when time.Duration
@@ -165,7 +185,7 @@ type modelEvent struct {
 type timerModel struct {
 	t     *testing.T
 	el    *EventLoop
-	rng   *rand.Rand
+	rng   chooser
 	live  map[TimeEventID]*modelEvent
 	dead  []TimeEventID
 	seq   int

@@ -1,0 +1,223 @@
+package ae_test
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+	"golang.org/x/sys/unix"
+)
+
+// kindPromises are about descriptors that are not the usual non-blocking socket.
+var kindPromises = []promise{
+	// pitfall 14: php-src#23805, libuv poll_bad_fdtype
+	{"DevicesAreWatchedOrRefused", "a device is either watched and reported ready, or refused with an errno and nothing changed", func(t *testing.T) {
+		for _, path := range []string{"/dev/null", "/dev/zero", "/dev/urandom"} {
+			fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			if err != nil {
+				continue // not every system has it, or lets everyone write to it
+			}
+			closeLater(t, fd)
+			el := newLoop(t)
+			called := false
+			err = el.CreateFileEvent(fd, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) { called = true })
+			var errno syscall.Errno
+			switch {
+			case err == nil:
+				until(t, el, func() bool { return called })
+			case !errors.As(err, &errno):
+				t.Errorf("%s: %v tells no errno", path, err)
+			case el.FileEvents(fd) != ae.None:
+				t.Errorf("%s: mask %d after %v", path, el.FileEvents(fd), err)
+			default:
+				notBusy(t, el)
+			}
+		}
+	}},
+	{"DatagramSockets", "a UDP socket is Readable when a datagram came, each as one read", func(t *testing.T) {
+		el := newLoop(t)
+		server, err := anet.Listen("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, server)
+		client, err := anet.Connect("udp", anet.LocalString(server))
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, client)
+		var got []string
+		create(t, el, server, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
+			buf := make([]byte, 64)
+			n, _, err := anet.RecvFrom(server, buf)
+			if err != nil {
+				t.Errorf("RecvFrom: %v", err)
+			}
+			got = append(got, string(buf[:n]))
+		})
+		send(t, client, "one")
+		send(t, client, "two")
+		until(t, el, func() bool { return len(got) == 2 })
+		if got[0] != "one" || got[1] != "two" {
+			t.Errorf("received %q", got)
+		}
+	}},
+	{"OwnDescriptorIsRefused", "the loop's own pipe cannot be registered or deleted by its number", func(t *testing.T) {
+		before := openDescriptors()
+		el := newLoop(t)
+		refused := 0
+		for _, fd := range openDescriptors() {
+			if slices.Contains(before, fd) {
+				continue
+			}
+			err := el.CreateFileEvent(fd, ae.Readable, forbid(t, "the loop's own descriptor"))
+			if errors.Is(err, unix.EINVAL) && errors.Is(el.DeleteFileEvent(fd, ae.Readable), unix.EINVAL) {
+				refused++
+			} else if err == nil {
+				remove(t, el, fd, ae.Readable)
+			}
+		}
+		if refused == 0 {
+			t.Error("every descriptor of the loop could be registered")
+		}
+		ran := false
+		go el.Post(func(*ae.EventLoop) { ran = true })
+		until(t, el, func() bool { return ran })
+	}},
+	// pitfall 13: oatpp#926, nats.c#243
+	{"BoundIsExact", "the highest descriptor below the set size is watched, the next one refused, also where it is FD_SETSIZE", func(t *testing.T) {
+		el, err := ae.New(1024)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer el.Close()
+		a, b := socketPair(t)
+		size := el.SetSize()
+		for _, fd := range []int{size - 1, size} {
+			if err := dupTo(a, fd); err != nil {
+				t.Fatal(err)
+			}
+			closeLater(t, fd)
+		}
+		if err := el.CreateFileEvent(size, ae.Readable, forbid(t, "beyond the bound")); !errors.Is(err, ae.ErrRange) {
+			t.Errorf("descriptor %d of %d: %v, want ErrRange", size, size, err)
+		}
+		called := false
+		create(t, el, size-1, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { called = true })
+		send(t, b, "x")
+		until(t, el, func() bool { return called })
+	}},
+	// pitfall 22: golang/go#76290
+	{"BlockingDescriptorsStopNobody", "a callback that reads and writes descriptors which block by their flags goes on, and so do other goroutines and the collector", func(t *testing.T) {
+		el := newLoop(t)
+		a, b := socketPair(t)
+		r, w := pipe(t)
+		for _, fd := range []int{a, b, r, w} {
+			if err := anet.SetNonblock(fd, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop := make(chan bool)
+		collected := make(chan bool)
+		go func() {
+			runtime.GC()
+			collected <- true
+			<-stop
+		}()
+		var sock, piped string
+		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { s, _ := receive(a); sock += s })
+		create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { s, _ := receive(r); piped += s })
+		for _, fd := range []int{b, w} {
+			create(t, el, fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) {
+				send(t, fd, "x")
+				fill(t, fd)
+				remove(t, el, fd, ae.Writable)
+			})
+		}
+		within(t, func() {
+			until(t, el, func() bool { return sock != "" && piped != "" })
+			<-collected
+		})
+		close(stop)
+	}},
+	// pitfall 21: golang/go#29277, mosn#210, wazero#1891
+	{"DescriptorsTakenFromNetSurviveTheCollector", "descriptors taken from package net serve on while the collector runs, and never block", func(t *testing.T) {
+		nl, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := nl.Addr().String()
+		ln, err := anet.Descriptor(nl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, ln)
+		nl.Close()
+		nl = nil
+		el := newLoop(t)
+		create(t, el, ln, ae.Readable, func(el *ae.EventLoop, ln int, _ ae.Mask) {
+			runtime.GC()
+			fd, _, err := anet.Accept(ln)
+			if err != nil {
+				return
+			}
+			closeLater(t, fd)
+			create(t, el, fd, ae.Readable, echoOnce)
+		})
+		ended := make(chan error, 1)
+		go func() { ended <- roundTrips(addr, 50, runtime.GC); el.Stop() }()
+		within(t, func() { el.Main() })
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}},
+}
+
+// echoOnce sends back what one read finds, which for the tests always fits.
+func echoOnce(el *ae.EventLoop, fd int, _ ae.Mask) {
+	var buf [4096]byte
+	n, err := anet.Read(fd, buf[:])
+	if err == anet.ErrWouldBlock {
+		return
+	}
+	if err != nil {
+		el.DeleteFileEvent(fd, ae.Readable)
+		return
+	}
+	anet.Write(fd, buf[:n])
+}
+
+// roundTrips exchanges messages with an echo server, from a goroutine on package net.
+func roundTrips(addr string, rounds int, between func()) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	msg, buf := []byte("0123456789"), make([]byte, 10)
+	for i := range rounds {
+		msg[0] = byte(i)
+		between()
+		if _, err := c.Write(msg); err != nil {
+			return err
+		}
+		for got := 0; got < len(buf); {
+			n, err := c.Read(buf[got:])
+			if err != nil {
+				return err
+			}
+			got += n
+		}
+		if string(buf) != string(msg) {
+			return errors.New("the echo differs")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+//go:build linux && !ae_select
+
+package ae
+
+import (
+	"testing"
+
+	"github.com/aeloop/ae/anet"
+	"golang.org/x/sys/unix"
+)
+
+// epollLoop returns a loop, its poller, and a connected pair.
+func epollLoop(t *testing.T) (el *EventLoop, e *epoll, a, b int) {
+	t.Helper()
+	el, err := New(1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, err = anet.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { el.Close(); unix.Close(a); unix.Close(b) })
+	return el, el.backend.(*epoll), a, b
+}
+
+func look(t *testing.T, el *EventLoop) int {
+	t.Helper()
+	n, err := el.ProcessEvents(AllEvents | DontWait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A new poller is the last resort, for files that cannot be named any more. A
+// delete that was in time must never need it.
+func TestDeletedDescriptorsLeaveThePollerInPeace(t *testing.T) {
+	el, e, a, b := epollLoop(t)
+	if err := el.CreateFileEvent(a, Readable|Writable, func(*EventLoop, int, Mask) {}); err != nil {
+		t.Fatal(err)
+	}
+	el.DeleteFileEvent(a, Readable|Writable)
+	unix.Shutdown(b, unix.SHUT_RDWR)
+	before := e.fd
+	if n := look(t, el); n != 0 || e.fd != before {
+		t.Errorf("%d calls; the poller was %d and is %d", n, before, e.fd)
+	}
+}
+
+// After a close without a delete the number is another file's, and what is
+// registered for it is the new owner's alone.
+func TestAReusedNumberStartsAnew(t *testing.T) {
+	el, _, a, _ := epollLoop(t)
+	if err := el.CreateFileEvent(a, Readable|Writable, func(_ *EventLoop, _ int, mask Mask) {
+		t.Errorf("the old owner was called for %d", mask)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := anet.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(w)
+	unix.Dup3(r, a, unix.O_CLOEXEC) // closes a
+	unix.Close(r)
+
+	got := 0
+	if err := el.CreateFileEvent(a, Readable, func(*EventLoop, int, Mask) { got++ }); err != nil {
+		t.Fatal(err)
+	}
+	if m := el.FileEvents(a); m != Readable {
+		t.Errorf("registered for %d, want Readable", m)
+	}
+	anet.Write(w, []byte("x"))
+	if look(t, el); got != 1 {
+		t.Errorf("the new owner was called %d times", got)
+	}
+}
+
+// The registrations of a poller that was given up are all in the next one,
+// except those whose descriptor is gone.
+func TestANewPollerKnowsEverybody(t *testing.T) {
+	el, e, a, b := epollLoop(t)
+	calls := map[int]Mask{}
+	note := func(_ *EventLoop, fd int, mask Mask) { calls[fd] |= mask }
+	gone, _, err := anet.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range []int{a, b, gone} {
+		if err := el.CreateFileEvent(fd, Readable, note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := el.CreateFileEvent(b, Writable, note); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(gone)
+	before := e.fd
+	e.rebuild()
+	if e.fd == before {
+		t.Fatal("there is no new poller")
+	}
+
+	anet.Write(b, []byte("x"))
+	look(t, el)
+	if calls[a] != Readable || calls[b] != Writable || len(calls) != 2 {
+		t.Errorf("calls %v", calls)
+	}
+	el.door.sleep()
+	el.Post(func(*EventLoop) {})
+	el.door.awake()
+	if m, err := Wait(e.fd, Readable, 0); m != Readable || err != nil {
+		t.Errorf("the new poller does not see the loop's own pipe: %d, %v", m, err)
+	}
+}
