@@ -47,7 +47,7 @@
 //	func accept(el *ae.EventLoop, ln int, _ ae.Mask) {
 //		fd, _, err := anet.Accept(ln)
 //		if err != nil {
-//			return // examples/echo shows what to do when descriptors run out
+//			return // without descriptors this spins; examples/echo does better
 //		}
 //		if err := el.CreateFileEvent(fd, ae.Readable, read); err != nil { // 6: the read callback
 //			anet.Close(fd)
@@ -68,18 +68,25 @@
 //		}
 //
 //		reply = reply[:n]
-//		el.DeleteFileEvent(fd, ae.Readable)
-//		el.CreateFileEvent(fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) { // 8: the write callback
+//		write := func(el *ae.EventLoop, fd int, _ ae.Mask) { // 8: the write callback
 //			n, err := anet.Write(fd, reply)
 //			if err != nil && err != anet.ErrWouldBlock {
 //				hangUp(el, fd)
 //				return
 //			}
 //			if reply = reply[n:]; len(reply) == 0 {
-//				el.DeleteFileEvent(fd, ae.Writable)
-//				el.CreateFileEvent(fd, ae.Readable, read)
+//				exchange(el, fd, ae.Writable, ae.Readable, read)
 //			}
-//		})
+//		}
+//		exchange(el, fd, ae.Readable, ae.Writable, write)
+//	}
+//
+//	// exchange watches fd for the event on, and no longer for off.
+//	func exchange(el *ae.EventLoop, fd int, off, on ae.Mask, proc ae.FileProc) {
+//		el.DeleteFileEvent(fd, off)
+//		if err := el.CreateFileEvent(fd, on, proc); err != nil {
+//			anet.Close(fd)
+//		}
 //	}
 //
 //	func hangUp(el *ae.EventLoop, fd int) {
@@ -94,8 +101,8 @@
 //  1. Without FileEvents and TimeEvents in its flags, it returns 0.
 //  2. The BeforeSleep hook, with CallBeforeSleep.
 //  3. How long to wait: not at all with DontWait or SetDontWait, when posted
-//     functions wait, or when Stop was called; else until the earliest time
-//     event; without one, without end.
+//     functions wait, or when Stop was called; else, with TimeEvents, until the
+//     earliest time event; without one, without end.
 //  4. The poll. A signal that interrupts it is no error.
 //  5. The AfterSleep hook, with CallAfterSleep.
 //  6. With FileEvents, the procs of each ready descriptor: Readable, then
@@ -126,9 +133,9 @@
 //
 // Call DeleteFileEvent before closing a descriptor. Its number can come back
 // with the next accept, and the loop knows descriptors by number. If a close got
-// ahead of the delete, the loop notices as soon as the kernel lets it: on
-// Linux, a registration of the number starts anew, and an old file that a child
-// process keeps alive does not reach it.
+// ahead of the delete, the loop notices as soon as the system lets it: with epoll
+// and select a registration of the number starts anew, and with epoll an old file
+// that a child process keeps alive does not reach it.
 //
 // End of file, hang-ups and errors come as Readable or Writable, whichever is
 // registered; the next read or write tells. Read until io.EOF: data from before a
@@ -142,8 +149,13 @@
 // and long work goes elsewhere: cut it into pieces that a time event with a wait
 // of 0 does one at a time, or give it to a goroutine, which comes back with Post.
 // The two hooks measure the delay: from AfterSleep to the next BeforeSleep is how
-// long the callbacks of one iteration took. Both are shown in the examples of
-// this package.
+// long the callbacks of one iteration took. Example_slices,
+// ExampleEventLoop_Post and ExampleEventLoop_SetAfterSleep in example_test.go
+// show all three.
+//
+// With GOMAXPROCS=1 a sleeping loop holds the one thread that runs Go code until
+// the scheduler's monitor takes it away, so the other goroutines of the process
+// have to wait for that. Give a program that also uses package net two.
 //
 // # Departures from Redis
 //
