@@ -23,6 +23,10 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:7000", "where to listen: host:port or unix:path")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "echo: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
@@ -68,6 +72,9 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 
 	network, address := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if path == "" {
+			return errors.New("unix: needs a path")
+		}
 		network, address = "unix", path
 	}
 	ln, err := anet.ListenConfig{Replace: true}.Listen(network, address) // 2, 3: listen, non-blocking
@@ -76,7 +83,7 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 	}
 	s := &server{el: el, listener: ln, clients: map[int]*client{}}
 	defer s.close()
-	if network == "unix" {
+	if network == "unix" && address[0] != '@' { // an abstract name is no file
 		defer os.Remove(address)
 	}
 
@@ -108,7 +115,7 @@ func (s *server) onAccept(el *ae.EventLoop, ln int, _ ae.Mask) {
 			return
 		case errors.Is(err, anet.ErrAborted):
 			continue // that peer gave up while it waited
-		case err != nil:
+		case err != nil: // anet.ErrExhausted, above all
 			s.pauseAccepting(err)
 			return
 		}
