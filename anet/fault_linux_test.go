@@ -263,7 +263,7 @@ func TestFailedCallsLeakNoDescriptor(t *testing.T) {
 		{"listen unix", "bind:error=EADDRINUSE:when=1", "EADDRINUSE"},
 		{"listen unix", "fchmodat:error=EPERM:when=1", "EPERM"},
 		{"listen unix", "listen:error=ENOBUFS:when=1", "ENOBUFS"},
-		{"replace unix", "socket:error=EMFILE:when=3", "EADDRINUSE"}, // the probe: then it is not known to be dead
+		{"replace unix", "socket:error=EMFILE:when=3", "EMFILE"}, // the probe
 		{"replace unix", "connect:error=EACCES:when=1", "EADDRINUSE"},
 		{"replace unix", "connect:error=EAGAIN:when=1", "EADDRINUSE"},
 		{"replace unix", "unlinkat:error=EACCES:when=1", "EACCES"},

@@ -23,7 +23,8 @@ const inheritedFirst = 3
 // caller's to close. Listeners are ready for Accept.
 //
 // The variables are removed from the environment, so that children do not mistake them for theirs, and so a second call
-// returns nothing. Call it early: descriptors that the variables name by mistake are somebody else's later.
+// returns nothing. Call it early: descriptors that the variables name by mistake are somebody else's later. If one of them
+// is not open, the error says so and none is touched.
 func Inherited() ([]InheritedSocket, error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -45,6 +46,11 @@ func Inherited() ([]InheritedSocket, error) {
 // inherit readies n descriptors. Names count only if there is one for each.
 func inherit(n int, names []string) ([]InheritedSocket, error) {
 	list := make([]InheritedSocket, n)
+	for i := range list {
+		if _, err := CloseOnExec(inheritedFirst + i); err != nil {
+			return nil, fmt.Errorf("LISTEN_FDS=%d: descriptor %d: %w", n, inheritedFirst+i, err)
+		}
+	}
 
 	for i := range list {
 		list[i].FD = inheritedFirst + i

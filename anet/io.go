@@ -43,7 +43,7 @@ func Read(fd int, p []byte) (int, error) {
 //
 // Write never waits, whatever the descriptor's flags say, allocates nothing, and retries EINTR. To a blocking
 // descriptor that is no socket it writes no more at a time than poll vouches for: PIPE_BUF bytes to a pipe, one byte to a
-// terminal.
+// terminal. (Of a blocking eventfd poll only says that it can take a 1: a larger number may wait.)
 func Write(fd int, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil

@@ -77,10 +77,12 @@ func (lc ListenConfig) setUpUnix(fd int, name string) error {
 		}
 		defer unlock()
 
-		if isStale(name) {
-			if err := os.Remove(name); err != nil {
-				return err
-			}
+		stale, err := isStale(name)
+		if err == nil && stale {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			return err
 		}
 	}
 
@@ -110,18 +112,19 @@ func (lc ListenConfig) openUnix(fd int, name string, hasFile bool) error {
 
 // isStale says whether name is a socket that nobody listens on. Only a refused connect proves it: a full backlog, a
 // missing permission, a socket of another type all mean, or may mean, a living server.
-func isStale(name string) bool {
+func isStale(name string) (bool, error) {
 	info, err := os.Lstat(name)
 	if err != nil || info.Mode().Type() != fs.ModeSocket {
-		return false
+		return false, nil
 	}
 
-	fd, err := connectUnix(name)
-	if err == nil {
-		Close(fd)
+	fd, err := socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return false, err // it cannot be told
 	}
+	defer Close(fd)
 
-	return errors.Is(err, unix.ECONNREFUSED)
+	return errors.Is(connect(fd, &unix.SockaddrUnix{Name: name}), unix.ECONNREFUSED), nil
 }
 
 // connectUnix begins to connect to a name in the form of unixName.
