@@ -135,12 +135,14 @@ type EventLoop struct {
 	timers timers
 	epoch  time.Time // the origin of the loop's clock
 
-	door  door // the only part that other goroutines touch
-	mains int  // calls of Main and Run under way, one inside the other
+	door  door           // the only part that other goroutines touch
+	mains int            // calls of Main and Run under way, one inside the other
+	done  []*atomic.Bool // of the calls of Run among them: whether its context is done
 
 	beforeSleep func(el *EventLoop)
 	afterSleep  func(el *EventLoop)
 	dontWait    bool
+	closing     bool // Close has begun: no more iterations
 	closed      bool
 }
 
@@ -182,6 +184,7 @@ func (el *EventLoop) Close() error {
 		return ErrClosed
 	}
 	defer el.release()
+	el.closing = true
 	el.door.refuse()
 	el.runAllPosted()
 	return nil
@@ -254,7 +257,8 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 
 // DeleteFileEvent stops watching fd for mask. It is final at once: an event that
 // was already polled is not delivered. What is not registered is ignored, so
-// deleting twice is no error. Errors are ErrRange and ErrClosed.
+// deleting twice is no error. Errors are ErrRange, ErrClosed, and unix.EINVAL for
+// a descriptor of the loop's own.
 // (aeDeleteFileEvent)
 func (el *EventLoop) DeleteFileEvent(fd int, mask Mask) error {
 	if err := el.checkFD(fd); err != nil {
@@ -295,7 +299,7 @@ func (el *EventLoop) checkFD(fd int) error {
 		return ErrClosed
 	case fd < 0 || fd >= el.setSize:
 		return ErrRange
-	case fd == el.door.readFD:
+	case fd == el.door.readFD || fd == el.door.writeFD:
 		return errOwn
 	}
 	return nil
@@ -363,12 +367,12 @@ func (el *EventLoop) SetDontWait(on bool) { el.dontWait = on }
 // during a Main inside a callback ends both. Errors are ErrClosed, also when a
 // callback closed the loop, and what the poller says. (aeMain)
 func (el *EventLoop) Main() error {
-	return el.run(nil)
+	return el.run()
 }
 
 // Run is Main, ended by ctx too: it then returns context.Cause(ctx), and the
-// loop can be run again. ctx ends this Run only, not one that is inside it or
-// around it.
+// loop can be run again. A Main or Run inside it, in a callback, ends with it and
+// returns nil.
 func (el *EventLoop) Run(ctx context.Context) error {
 	var done atomic.Bool
 	if ctx.Err() != nil {
@@ -380,22 +384,24 @@ func (el *EventLoop) Run(ctx context.Context) error {
 	})
 	defer release()
 
-	err := el.run(&done)
-	if err == errDone {
+	el.done = append(el.done, &done)
+	defer func() { el.done = el.done[:len(el.done)-1] }()
+	if err := el.run(); err != nil {
+		return err
+	}
+	if done.Load() {
 		return context.Cause(ctx)
 	}
-	return err
+	return nil
 }
 
-var errDone = errors.New("ae: context is done")
-
-// run iterates until Stop is called, done is set or an error ends it.
-func (el *EventLoop) run(done *atomic.Bool) error {
+// run iterates until Stop is called, a context is done or an error ends it.
+func (el *EventLoop) run() error {
 	el.mains++
 	defer func() { el.mains-- }()
 
 	for {
-		if el.closed {
+		if el.closing {
 			return ErrClosed
 		}
 		if el.door.stop.Load() {
@@ -404,8 +410,8 @@ func (el *EventLoop) run(done *atomic.Bool) error {
 			}
 			return nil
 		}
-		if done != nil && done.Load() {
-			return errDone
+		if el.cancelled() {
+			return nil
 		}
 		if _, err := el.ProcessEvents(AllEvents | CallBeforeSleep | CallAfterSleep); err != nil {
 			return err
@@ -413,12 +419,22 @@ func (el *EventLoop) run(done *atomic.Bool) error {
 	}
 }
 
+// cancelled tells whether the context of any Run under way is done.
+func (el *EventLoop) cancelled() bool {
+	for _, done := range el.done {
+		if done.Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // ProcessEvents runs one iteration and returns how many procs and posted
 // functions it called. The package comment gives the steps in order. It may be
 // called from a callback. Errors are ErrClosed and what the poller says; a
 // signal is no error. (aeProcessEvents)
 func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
-	if el.closed {
+	if el.closing {
 		return 0, ErrClosed
 	}
 	if flags&AllEvents == 0 {
@@ -449,7 +465,7 @@ func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
 // needs neither the clock nor the door's lock, and the backend can use a system
 // call that the Go scheduler does not have to be told about.
 func (el *EventLoop) poll(flags Flags) (int, error) {
-	if el.closed {
+	if el.closing {
 		return 0, ErrClosed
 	}
 	if flags&FileEvents != 0 {
@@ -460,7 +476,7 @@ func (el *EventLoop) poll(flags Flags) (int, error) {
 		}
 	}
 
-	if flags&DontWait != 0 || el.dontWait || el.door.stop.Load() || el.door.waiting() {
+	if flags&DontWait != 0 || el.dontWait || el.door.stop.Load() || el.door.waiting() || el.cancelled() {
 		return 0, nil
 	}
 	return el.sleep(flags)

@@ -135,7 +135,11 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 		if ev.Events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			mask |= Writable
 		}
-		fired[n] = firedEvent{fd: ev.Fd, mask: mask & slot.mask}
+		if mask &= slot.mask; mask == None {
+			orphans = true // del could not tell the kernel, for the same reason
+			continue
+		}
+		fired[n] = firedEvent{fd: ev.Fd, mask: mask}
 		n++
 	}
 	if orphans {

@@ -129,8 +129,10 @@ func (k *kqueue) poll(fired []firedEvent, d time.Duration) (int, error) {
 		k.events = make([]unix.Kevent_t, len(fired))
 	}
 	// A FIFO may have found a reader again; while it has none, nobody sleeps.
+	// One that was closed without a del is forgotten, whoever has its number.
 	k.broken = slices.DeleteFunc(k.broken, func(fd int) bool {
-		return k.change(fd, unix.EVFILT_WRITE, unix.EV_ADD) == nil
+		pipe, err := watchable(fd)
+		return err != nil || !pipe || k.change(fd, unix.EVFILT_WRITE, unix.EV_ADD) == nil
 	})
 	if len(k.broken) > 0 {
 		d = 0

@@ -134,7 +134,7 @@ func (d *door) yield() {
 func (d *door) sleep() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting() || d.interrupted || d.refusing {
+	if d.waiting() || d.interrupted {
 		d.interrupted = false
 		return false
 	}
