@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
 )
 
 // A db maps keys to strings, some of which expire.
@@ -57,6 +60,9 @@ type db struct {
 	big      [][]byte // values that do not stand in their record
 	bigFree  []uint32 // numbers in big that are not in use
 	bigBytes int
+
+	log   *aof // is told what changes, if there is one
+	index int  // which of the dbs this is
 
 	changes int64 // to the data, ever
 	expired int64 // keys removed because their time had come, ever
@@ -115,6 +121,9 @@ func (d *db) exists(key []byte) bool {
 func (d *db) set(key, value []byte, when int64) {
 	h := d.hash(key)
 	prev, at := d.lookup(h, key)
+	if d.log != nil {
+		d.log.set(d, key, value, when)
+	}
 
 	size := recordSize(len(key), len(value))
 	if at == 0 || !d.fits(at, size) {
@@ -136,6 +145,9 @@ func (d *db) del(key []byte) bool {
 	if at == 0 {
 		return false
 	}
+	if d.log != nil {
+		d.log.del(d, key)
+	}
 	d.remove(h, prev, at)
 	d.changes++
 	return true
@@ -147,6 +159,9 @@ func (d *db) expire(key []byte, when int64) bool {
 	_, at := d.lookup(d.hash(key), key)
 	if at == 0 {
 		return false
+	}
+	if d.log != nil {
+		d.log.expire(d, key, when)
 	}
 	d.setExpiry(at, when)
 	d.changes++
@@ -171,8 +186,32 @@ func (d *db) flush() {
 	fresh.now = d.now
 	fresh.changes = d.changes + int64(d.count)
 	fresh.expired = d.expired
+	fresh.log, fresh.index = d.log, d.index
+	if d.log != nil && d.count > 0 {
+		d.log.flush(d)
+	}
 	*d = *fresh
 }
+
+// each calls fn for every key, those whose time has come included. Neither may be
+// changed or kept.
+func (d *db) each(fn func(key, value []byte, when int64)) {
+	for _, c := range d.chunks {
+		for r := record(c.mem[:c.used]); len(r) > 0; r = r[r.size():] {
+			if r.tag() == freed {
+				continue
+			}
+			when := int64(0)
+			if i := r.expiry(); i != 0 {
+				when = d.expiryAt(i).when
+			}
+			fn(r.key(), d.value(r), when)
+		}
+	}
+}
+
+// used returns the number of bytes that the keys need.
+func (d *db) used() int { return d.live + d.bigBytes + 8*int(d.buckets) + 16*d.expiring }
 
 // memory returns the number of bytes that the db holds.
 func (d *db) memory() int {
@@ -244,11 +283,98 @@ func (d *db) lookup(h uint64, key []byte) (prev, at ref) {
 	if at == 0 {
 		return 0, 0
 	}
-	if i := d.record(at).expiry(); i != 0 && d.now > d.expiryAt(i).when {
+	if d.isExpired(d.record(at)) {
 		d.removeExpired(h, prev, at)
 		return 0, 0
 	}
 	return prev, at
+}
+
+// isExpired tells whether the time of a record has come.
+func (d *db) isExpired(r record) bool {
+	i := r.expiry()
+	return i != 0 && d.now > d.expiryAt(i).when
+}
+
+// all returns the records of all keys, also of those whose time has come.
+func (d *db) all() []ref {
+	refs := make([]ref, 0, d.count)
+	for b := range d.buckets {
+		refs = d.chain(b, refs)
+	}
+	return refs
+}
+
+// chain appends the records of a bucket to refs.
+func (d *db) chain(bucket uint64, refs []ref) []ref {
+	for at := *d.slot(bucket); at != 0; at = d.record(at).next() {
+		refs = append(refs, at)
+	}
+	return refs
+}
+
+// scan returns records from a cursor on, a bucket more than would make count, and
+// the cursor of what follows, or 0 at the end.
+//
+// A scan from 0 to 0 returns each key that is there all the time exactly once,
+// however many buckets are split or merged between the calls. For that it goes
+// through the keys in an order that does not depend on the buckets: by their
+// hashes with the bits reversed, the lowest first. A bucket holds the hashes that
+// agree in their lowest bits, which are one contiguous range in this order, and
+// a split only cuts the range in two. The cursor says where in the order the scan
+// has come to, wherever that is in today's buckets. It is the hash itself, not
+// reversed, and so a small number. (Redis's dictScan is the same idea.)
+func (d *db) scan(cursor uint64, count int) (next uint64, refs []ref) {
+	for looks := 10 * count; looks > 0 && len(refs) < count; looks-- {
+		bucket, bits := d.bucket(cursor), bits.Len64(d.mask)
+		if low := cursor & (d.mask >> 1); low+d.mask>>1+1 >= d.buckets {
+			bits-- // that bucket is not split yet
+		}
+
+		begin := len(refs)
+		refs = d.chain(bucket, refs)
+		refs = append(refs[:begin], d.notBefore(cursor, refs[begin:])...)
+
+		cursor = after(cursor, bits)
+		if cursor == 0 {
+			break
+		}
+	}
+	return cursor, refs
+}
+
+// notBefore keeps those of the records that a scan has not come to yet. In a
+// bucket that was merged meanwhile there are others.
+func (d *db) notBefore(cursor uint64, refs []ref) []ref {
+	if cursor == 0 {
+		return refs
+	}
+	return slices.DeleteFunc(refs, func(at ref) bool {
+		return bits.Reverse64(d.hash(d.record(at).key())) < bits.Reverse64(cursor)
+	})
+}
+
+// after returns the first hash behind those that agree with h in its lowest n
+// bits: h without the others, reversed, plus one.
+func after(h uint64, n int) uint64 {
+	size := uint64(1) << (64 - n)
+	return bits.Reverse64((bits.Reverse64(h) &^ (size - 1)) + size)
+}
+
+// random returns some record, or 0 if there is none. It takes one of a random
+// bucket, so those that share a bucket are less likely.
+func (d *db) random() ref {
+	for d.count > 0 {
+		refs := d.chain(rand.Uint64N(d.buckets), nil)
+		if len(refs) == 0 {
+			continue
+		}
+		at := refs[rand.IntN(len(refs))]
+		if r := d.record(at); !d.isExpired(r) || d.exists(r.key()) {
+			return at
+		}
+	}
+	return 0
 }
 
 // link makes what follows prev in the bucket of h, or begins it, be at.
@@ -305,6 +431,9 @@ func (d *db) remove(h uint64, prev, at ref) {
 }
 
 func (d *db) removeExpired(h uint64, prev, at ref) {
+	if d.log != nil {
+		d.log.del(d, d.record(at).key())
+	}
 	d.remove(h, prev, at)
 	d.expired++
 	d.changes++

@@ -2,18 +2,17 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aeloop/ae"
 	"golang.org/x/sys/unix"
 )
 
-// What the server tells about itself: INFO, CONFIG, COMMAND.
+// What the server tells about itself, INFO and COMMAND, and what it does about itself.
 
 // redisVersion is the version whose behaviour is followed; clients look at it to
 // find out what they may send.
@@ -30,9 +29,13 @@ var infoSections = []infoSection{
 	{"Server", infoServer},
 	{"Clients", infoClients},
 	{"Memory", infoMemory},
+	{"Persistence", infoPersistence},
 	{"Stats", infoStats},
 	{"Replication", infoReplication},
 	{"CPU", infoCPU},
+	{"Modules", func(*server, *strings.Builder) {}},
+	{"Errorstats", func(*server, *strings.Builder) {}},
+	{"Cluster", func(_ *server, b *strings.Builder) { b.WriteString("cluster_enabled:0\r\n") }},
 	{"Keyspace", infoKeyspace},
 }
 
@@ -48,7 +51,7 @@ func infoCommand(c *client, args [][]byte) {
 		fmt.Fprintf(&b, "# %s\r\n", section.name)
 		section.write(c.srv, &b)
 	}
-	c.out.text(b.String())
+	c.out.verbatim(b.String())
 }
 
 // wantsSection tells whether INFO with these arguments includes a section.
@@ -75,18 +78,32 @@ func infoServer(s *server, b *strings.Builder) {
 }
 
 func infoClients(s *server, b *strings.Builder) {
-	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:0\r\n", len(s.clients), maxClients)
+	subscribers, longest := 0, 0
+	for _, c := range s.clients {
+		if c.subscriptions() > 0 {
+			subscribers++
+		}
+		longest = max(longest, len(c.out.buf)-c.sent)
+	}
+	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nclient_recent_max_output_buffer:%d\r\n", len(s.clients), s.cfg.maxClients, longest)
+	fmt.Fprintf(b, "blocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:%d\r\nmonitor_clients:%d\r\n", subscribers, len(s.monitors))
 }
 
 func infoMemory(s *server, b *strings.Builder) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	data := 0
+	held, output := 0, 0
 	for _, db := range s.dbs {
-		data += db.memory()
+		held += db.memory()
 	}
-	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_rss:%d\r\nused_memory_dataset:%d\r\nmaxmemory:0\r\n",
-		m.HeapAlloc+m.StackInuse, m.Sys-m.HeapReleased, data)
+	for _, c := range s.clients {
+		output += cap(c.out.buf) + cap(c.rest) + c.req.size()
+	}
+	used := m.HeapAlloc + m.StackInuse
+	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_human:%.2fM\r\nused_memory_rss:%d\r\n", used, float64(used)/(1<<20), m.Sys-m.HeapReleased)
+	fmt.Fprintf(b, "used_memory_dataset:%d\r\nallocated_for_dataset:%d\r\nmem_clients_normal:%d\r\n", s.memory(), held, output)
+	fmt.Fprintf(b, "maxmemory:%d\r\nmaxmemory_policy:noeviction\r\nmem_allocator:go\r\n", s.cfg.maxMemory)
+	fmt.Fprintf(b, "gc_runs:%d\r\ngc_pause_total_usec:%d\r\n", m.NumGC, m.PauseTotalNs/1000)
 }
 
 func infoStats(s *server, b *strings.Builder) {
@@ -94,10 +111,12 @@ func infoStats(s *server, b *strings.Builder) {
 	for _, db := range s.dbs {
 		expired += db.expired
 	}
-	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\n", s.stats.connections, s.stats.commands)
-	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\n", s.stats.received, s.stats.sent)
-	fmt.Fprintf(b, "expired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n",
-		expired, s.stats.hits, s.stats.misses)
+	st := &s.stats
+	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\ninstantaneous_ops_per_sec:%d\r\n",
+		st.connections, st.commands, st.perSecond)
+	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\nrejected_connections:%d\r\n", st.received, st.sent, st.rejected)
+	fmt.Fprintf(b, "expired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n", expired, st.hits, st.misses)
+	fmt.Fprintf(b, "pubsub_channels:%d\r\npubsub_patterns:%d\r\n", len(s.channels), len(s.patterns))
 }
 
 func infoReplication(s *server, b *strings.Builder) {
@@ -120,34 +139,6 @@ func infoKeyspace(s *server, b *strings.Builder) {
 	}
 }
 
-// CONFIG. None of the settings can be changed yet; clients only ask for them.
-
-var settings = map[string]string{
-	"appendonly":         "no",
-	"databases":          strconv.Itoa(databases),
-	"maxclients":         strconv.Itoa(maxClients),
-	"maxmemory":          "0",
-	"maxmemory-policy":   "noeviction",
-	"proto-max-bulk-len": strconv.Itoa(maxBulk),
-	"save":               "",
-	"timeout":            "0",
-}
-
-func configGetCommand(c *client, args [][]byte) {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		if slices.ContainsFunc(args[2:], func(p []byte) bool { return match(p, []byte(name), true) }) {
-			names = append(names, name)
-		}
-	}
-
-	c.out.pairs(len(names))
-	for _, name := range names {
-		c.out.text(name)
-		c.out.text(settings[name])
-	}
-}
-
 // COMMAND lets a client find out where the keys of a command are, and lets
 // redis-cli show how a command is used.
 
@@ -161,9 +152,24 @@ func commandCommand(c *client, args [][]byte) {
 func commandCountCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.commands))) }
 
 func commandListCommand(c *client, args [][]byte) {
-	c.out.array(len(c.srv.commands))
+	pattern := []byte("*")
+	if len(args) > 2 {
+		if len(args) != 5 || !is(args[2], "FILTERBY") || !is(args[3], "PATTERN") {
+			c.out.fail(errSyntax)
+			return
+		}
+		pattern = args[4]
+	}
+
+	var names []string
 	for _, cmd := range c.srv.commands {
-		c.out.text(cmd.name)
+		if match(pattern, []byte(cmd.name), true) {
+			names = append(names, cmd.name)
+		}
+	}
+	c.out.array(len(names))
+	for _, name := range names {
+		c.out.text(name)
 	}
 }
 
@@ -188,7 +194,7 @@ func (c *client) replyCommand(cmd *command) {
 	c.out.integer(int64(cmd.arity))
 
 	flags := strings.Fields(cmd.flags)
-	c.out.array(len(flags))
+	c.out.set(len(flags))
 	for _, flag := range flags {
 		c.out.status(flag)
 	}
@@ -197,7 +203,7 @@ func (c *client) replyCommand(cmd *command) {
 		c.out.integer(int64(n))
 	}
 	for range 3 { // ACL categories, tips, key specifications: nothing to tell
-		c.out.array(0)
+		c.out.set(0)
 	}
 
 	c.out.array(len(cmd.subcommands))
@@ -242,5 +248,73 @@ func (c *client) replyDocs(docs []*command) {
 			c.out.text("type")
 			c.out.text("string")
 		}
+	}
+}
+
+func timeCommand(c *client, args [][]byte) {
+	now := c.srv.clock()
+	c.out.array(2)
+	c.out.text(strconv.FormatInt(now.Unix(), 10))
+	c.out.text(strconv.Itoa(now.Nanosecond() / 1000))
+}
+
+// helpOf makes the subcommand HELP of a container.
+func helpOf(container *command) *command {
+	proc := func(c *client, args [][]byte) {
+		lines := []string{upper(container.name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
+		for _, sub := range container.subcommands {
+			_, name, _ := strings.Cut(sub.name, "|")
+			lines = append(lines, strings.TrimSpace(upper(name)+" "+sub.usage))
+		}
+		c.out.array(len(lines))
+		for _, line := range lines {
+			c.out.status(line)
+		}
+	}
+	return &command{row: row{name: container.name + "|help", arity: 2, flags: "loading stale", proc: proc}, alone: true}
+}
+
+// debugCommand lets the server sleep, and all its clients wait: that is what a
+// slow command does to them, and SLOWLOG shows it.
+func debugCommand(c *client, args [][]byte) {
+	if !is(args[1], "SLEEP") || len(args) != 3 {
+		c.wrongSubcommand(args)
+		return
+	}
+	seconds, err := strconv.ParseFloat(string(args[2]), 64)
+	if err != nil || !(seconds >= 0 && seconds < 1e6) {
+		c.out.fail("ERR value is not a valid float")
+		return
+	}
+	time.Sleep(time.Duration(seconds * float64(time.Second)))
+	c.out.status("OK")
+}
+
+// functionFlushCommand has nothing to flush: there are no functions. Test suites
+// call it to begin with an empty server.
+func functionFlushCommand(c *client, args [][]byte) {
+	if len(args) > 3 || len(args) == 3 && !is(args[2], "ASYNC") && !is(args[2], "SYNC") {
+		c.out.fail("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+		return
+	}
+	c.out.status("OK")
+}
+
+// shutdownCommand has no reply: the connection ends. The options are about saving
+// and about replicas, of which there is nothing to choose here.
+func shutdownCommand(c *client, args [][]byte) {
+	for _, arg := range args[1:] {
+		switch {
+		case is(arg, "ABORT") && len(args) == 2:
+			c.out.fail("ERR No shutdown in progress.")
+			return
+		case !is(arg, "NOSAVE") && !is(arg, "SAVE") && !is(arg, "NOW") && !is(arg, "FORCE"):
+			c.out.fail(errSyntax)
+			return
+		}
+	}
+	c.closing = true
+	if c.srv.el.Post(c.srv.shutDown) != nil {
+		c.srv.el.Stop()
 	}
 }

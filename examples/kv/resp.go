@@ -24,6 +24,10 @@ const (
 	maxArgs   = 1 << 20   // arguments of one command
 	maxBulk   = 512 << 20 // bytes of one argument
 	maxInline = 64 << 10  // bytes of one line
+
+	// Whoever has not given the password cannot make the server hold much.
+	strangerArgs = 10
+	strangerBulk = 16 << 10
 )
 
 // bigArg is the length from which an argument gets a buffer of its own, which
@@ -50,6 +54,9 @@ type request struct {
 	missing int      // how many are still to come; 0 between two commands
 	bulk    int      // length of the argument being read; -1 before its "$" line
 	big     []byte   // that argument, if it is a big one
+
+	stranger bool // whether the limits are those for a client without password
+	bytes    int  // in args
 
 	held int    // args[:held] do not point into the input any more
 	hold []byte // where the smaller of them stand instead
@@ -94,8 +101,11 @@ func (r *request) reset() {
 	if cap(r.args) > 64 {
 		r.args = nil
 	}
-	r.held, r.hold = 0, nil
+	r.bytes, r.held, r.hold = 0, 0, nil
 }
+
+// size returns how many bytes an incomplete command holds.
+func (r *request) size() int { return r.bytes + len(r.big) }
 
 // parseArray reads the line "*<number of arguments>".
 func (r *request) parseArray(buf []byte) (n int, err error) {
@@ -110,6 +120,9 @@ func (r *request) parseArray(buf []byte) (n int, err error) {
 	count, ok := parseInt(text[1:])
 	if !ok || count > maxArgs {
 		return 0, protocolError("invalid multibulk length")
+	}
+	if count > strangerArgs && r.stranger {
+		return 0, protocolError("unauthenticated multibulk length")
 	}
 	r.missing = int(max(0, count))
 	r.bulk = -1
@@ -150,6 +163,7 @@ func (r *request) parseArg(buf []byte) (n int, err error) {
 // add appends a complete argument.
 func (r *request) add(arg []byte) {
 	r.args = append(r.args, arg)
+	r.bytes += len(arg)
 	r.missing--
 	r.bulk, r.big = -1, nil
 }
@@ -170,6 +184,9 @@ func (r *request) parseLength(buf []byte) (n int, err error) {
 	length, ok := parseInt(text[1:])
 	if !ok || length < 0 || length > maxBulk {
 		return 0, protocolError("invalid bulk length")
+	}
+	if length > strangerBulk && r.stranger {
+		return 0, protocolError("unauthenticated bulk length")
 	}
 	r.bulk = int(length)
 	return n, nil
@@ -341,9 +358,11 @@ func parseInt(b []byte) (n int64, ok bool) {
 	return 0, false
 }
 
-// A writer collects replies.
+// A writer collects replies. Some have a type of their own in version 3 of the
+// protocol, which a client asks for with HELLO, and are arrays or strings in 2.
 type writer struct {
 	buf []byte
+	v3  bool
 }
 
 func (w *writer) status(s string) {
@@ -368,6 +387,9 @@ func (w *writer) fail(message string) {
 
 func (w *writer) integer(n int64) { w.number(':', n) }
 
+// bool is an integer, 1 or 0.
+func (w *writer) bool(b bool) { w.integer(either[int64](b, 1, 0)) }
+
 func (w *writer) bulk(b []byte) {
 	w.buf = slices.Grow(w.buf, len(b)+len("$512000000\r\n\r\n")) // at once, or a big one moves twice
 	w.number('$', int64(len(b)))
@@ -381,13 +403,43 @@ func (w *writer) text(s string) {
 }
 
 // null is the reply for "no such thing".
-func (w *writer) null() { w.line("$-1") }
+func (w *writer) null() { w.line(either(w.v3, "_", "$-1")) }
 
 // array announces n replies that follow and belong together.
 func (w *writer) array(n int) { w.number('*', int64(n)) }
 
 // pairs announces n names, each followed by its value.
-func (w *writer) pairs(n int) { w.array(2 * n) }
+func (w *writer) pairs(n int) {
+	if w.v3 {
+		w.number('%', int64(n))
+	} else {
+		w.array(2 * n)
+	}
+}
+
+// set announces n replies that belong together, in no order.
+func (w *writer) set(n int) { w.number(either[byte](w.v3, '~', '*'), int64(n)) }
+
+// push announces n replies that are no answer to a command.
+func (w *writer) push(n int) { w.number(either[byte](w.v3, '>', '*'), int64(n)) }
+
+// verbatim is text for people to read.
+func (w *writer) verbatim(s string) {
+	if w.v3 {
+		w.number('=', int64(len("txt:")+len(s)))
+		w.buf = append(w.buf, "txt:"...)
+		w.line(s)
+	} else {
+		w.text(s)
+	}
+}
+
+func either[T any](first bool, a, b T) T {
+	if first {
+		return a
+	}
+	return b
+}
 
 func (w *writer) number(kind byte, n int64) {
 	w.buf = append(w.buf, kind)

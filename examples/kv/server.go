@@ -11,20 +11,23 @@
 // flushAll writes the outputs; and only a client whose socket could not take all
 // of its output waits to become writable.
 //
-// The other files: resp.go is the protocol, commands.go what the commands do,
-// db.go the data, info.go what the server says about itself, glob.go the patterns.
+// The other files: resp.go is the protocol, commands.go the table of commands and
+// their execution, strings.go, keys.go, clients.go and pubsub.go what they do,
+// db.go the data, aof.go and aof_load.go its copy on disk, config.go the settings,
+// info.go and slowlog.go what the server says about itself, glob.go the patterns.
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,8 +37,11 @@ import (
 )
 
 const (
-	databases  = 16
-	maxClients = 1_000_000
+	databases = 16
+
+	// loopSize is one more than the largest descriptor that the loop takes. Its
+	// tables grow as descriptors come, so it can be large.
+	loopSize = 1_000_000
 
 	// acceptBatch bounds how many connections are accepted at once, for the
 	// clients that are there already to be served in between.
@@ -44,14 +50,15 @@ const (
 	// acceptPause is how long the listener rests when there are no descriptors.
 	acceptPause = 100 * time.Millisecond
 
+	// shutdownGrace is how long clients have to take the last of their replies.
+	shutdownGrace = 5 * time.Second
+
 	// readSize is how much is read from a client at once.
 	readSize = 64 << 10
 
 	// outputLimit is how many bytes of replies may wait for a client that does not
 	// read them before its commands wait too.
 	outputLimit = 1 << 20
-
-	keepAlive = 300 * time.Second
 )
 
 func main() {
@@ -65,6 +72,8 @@ func run(args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("kv", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // its errors are returned, and then need no second mention
 	addr := flags.String("addr", "127.0.0.1:6380", "listen on `host:port`, or unix:path")
+	cfg := defaultConfig()
+	cfg.addFlags(flags)
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		flags.SetOutput(stdout)
@@ -82,7 +91,7 @@ func run(args []string, stdout io.Writer) error {
 	// garbage there is (large values that were replaced) does not pile up.
 	debug.SetGCPercent(25)
 
-	s, err := newServer()
+	s, err := newServer(cfg)
 	if err != nil {
 		return err
 	}
@@ -90,20 +99,36 @@ func run(args []string, stdout io.Writer) error {
 	if err := s.listen(*addr); err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, "kv: listening on", s.address)
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := s.el.Run(ctx); ctx.Err() == nil {
-		return err
+	if cfg.appendOnly {
+		// After listen, or a second server would cut and compact the file of the
+		// first before it found its address taken. Who connects meanwhile waits.
+		if err := s.openAOF(cfg.appendFile); err != nil {
+			return err
+		}
 	}
-	return nil // a signal ended it
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go s.awaitSignals(signals)
+	fmt.Fprintln(stdout, "kv: listening on", s.address)
+	return s.el.Main()
+}
+
+// awaitSignals ends the server when a signal asks for it. It runs on a goroutine of
+// its own, from where only Post and Stop may be called.
+func (s *server) awaitSignals(signals <-chan os.Signal) {
+	for range signals {
+		if s.el.Post(s.shutDown) != nil {
+			return // the loop is closed
+		}
+	}
 }
 
 // A server is everything that the callbacks share. There are no locks in it:
 // all of it belongs to the goroutine that runs the loop.
 type server struct {
 	el       *ae.EventLoop
+	cfg      *config
 	listener int // descriptor, or -1
 	network  string
 	address  string
@@ -112,42 +137,63 @@ type server struct {
 	commands []*command // without the subcommands
 	byName   map[string]*command
 	dbs      [databases]*db
+	aof      *aof // nil without one
 
 	clients []*client
 	pending []*client // those with output that was not tried to write yet
 	input   []byte    // what is being read and parsed, of whichever client
 	spare   [][]byte  // output buffers that are not in use
-	digits  []byte    // to write numbers in
+	checked int       // where checkClients goes on
+	lastID  int64     // of a client
+
+	channels, patterns topics // see pubsub.go
+	monitors           map[*client]struct{}
+	slowlog            []slowCommand // the newest last
+	slowID             int64
+	digits             []byte // to write numbers in
+	scratch            []byte // to make values in
 
 	clock   func() time.Time
 	now     int64 // milliseconds since 1970, see readClock
+	mark    time.Time
 	started time.Time
+	ending  bool
 	log     *slog.Logger
-	stats   struct{ connections, commands, hits, misses, received, sent int64 }
+	stats   struct {
+		connections, rejected, commands, hits, misses, received, sent int64
+		sampled, perSecond                                            int64 // see sampleRates
+	}
 }
 
-func newServer() (*server, error) {
-	el, err := ae.New(maxClients + 64)
+func newServer(cfg *config) (*server, error) {
+	el, err := ae.New(loopSize)
 	if err != nil {
 		return nil, err
 	}
 
 	s := &server{
 		el:       el,
+		cfg:      cfg,
 		listener: -1,
 		byName:   make(map[string]*command),
+		channels: make(topics),
+		patterns: make(topics),
+		monitors: make(map[*client]struct{}),
 		input:    make([]byte, maxInline+readSize),
 		clock:    time.Now,
 		started:  time.Now(),
-		log:      slog.Default(),
+		log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
 	}
 	s.addCommands(commandTable())
 	for i := range s.dbs {
 		s.dbs[i] = newDB()
+		s.dbs[i].index = i
 	}
 
-	el.SetBeforeSleep(s.flushAll)
+	el.SetBeforeSleep(s.beforeSleep)
 	el.CreateTimeEvent(0, s.expireKeys)
+	el.CreateTimeEvent(0, s.checkClients)
+	el.CreateTimeEvent(0, s.sampleRates)
 	return s, nil
 }
 
@@ -171,7 +217,10 @@ func (s *server) listen(addr string) (err error) {
 
 // close writes what can still be written, and closes everything.
 func (s *server) close() {
-	s.flushAll(s.el)
+	if s.aof != nil {
+		s.aof.close()
+	}
+	s.flushAll()
 	for len(s.clients) > 0 {
 		s.clients[0].close()
 	}
@@ -182,6 +231,41 @@ func (s *server) close() {
 		anet.Close(s.listener)
 	}
 	s.el.Close()
+}
+
+// shutDown ends the server: nobody new is accepted, nothing more is read, and as
+// soon as all replies are written the loop stops. Called again, it stops at once.
+func (s *server) shutDown(el *ae.EventLoop) {
+	if s.ending {
+		el.Stop()
+		return
+	}
+	s.ending = true
+	s.log.Info("shutting down")
+	_ = el.DeleteFileEvent(s.listener, ae.Readable)
+	for _, c := range slices.Clone(s.clients) {
+		if len(c.out.buf) == 0 {
+			c.close()
+		} else {
+			c.finish()
+		}
+	}
+
+	if len(s.clients) == 0 {
+		el.Stop()
+	}
+	el.CreateTimeEvent(shutdownGrace, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
+		s.log.Warn("some clients did not take their replies", "clients", len(s.clients))
+		el.Stop()
+		return ae.NoMore
+	})
+}
+
+// sampleRates is the time event that finds out how much there is to do.
+func (s *server) sampleRates(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	s.stats.perSecond = s.stats.commands - s.stats.sampled
+	s.stats.sampled = s.stats.commands
+	return time.Second
 }
 
 // expireKeys is the time event that removes keys nobody asks for any more. When
@@ -201,15 +285,18 @@ func (s *server) expireKeys(*ae.EventLoop, ae.TimeEventID) time.Duration {
 // readClock sets the time for the commands that follow. To ask for it costs as
 // much as half a GET, so it is done once for all commands that came in one read,
 // and again after one that may have taken long.
-func (s *server) readClock() { s.now = s.clock().UnixMilli() }
+func (s *server) readClock() {
+	s.mark = s.clock()
+	s.now = s.mark.UnixMilli()
+}
 
 // The chain begins here: the listener is readable.
 func (s *server) acceptConnections(el *ae.EventLoop, listener int, _ ae.Mask) {
 	for range acceptBatch {
-		fd, _, err := anet.Accept(listener)
+		fd, peer, err := anet.Accept(listener)
 		switch {
 		case err == nil:
-			s.addClient(fd)
+			s.welcome(fd, peer)
 		case errors.Is(err, anet.ErrWouldBlock):
 			return
 		case errors.Is(err, anet.ErrAborted):
@@ -232,6 +319,9 @@ func (s *server) pauseListener(err error) {
 
 	s.el.DeleteFileEvent(s.listener, ae.Readable)
 	s.el.CreateTimeEvent(acceptPause, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
+		if s.ending {
+			return ae.NoMore
+		}
 		if err := el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections); err != nil {
 			return acceptPause
 		}
@@ -242,34 +332,61 @@ func (s *server) pauseListener(err error) {
 // A client is one connection.
 type client struct {
 	srv   *server
+	id    int64
 	fd    int // -1 when closed
 	index int // in srv.clients
 	db    *db
 
+	name            string
+	library         [2]string // name and version of the client's software
+	last            *command
+	created, active int64 // as server.now
+	noEvict         bool
+
+	channels, patterns map[string]struct{} // subscriptions; nil without
+	monitor            bool
+	softSince          int64 // when the output exceeded its soft limit, or 0
+	doomed             bool  // to be closed without writing the output
+
 	req  request
 	rest []byte // input behind the last complete argument
 
-	out     writer
-	sent    int  // bytes of out that are written
-	queued  bool // in srv.pending
-	stalled bool // too much output waits; no input is read or executed
-	closing bool // to be closed when the output is written
+	out      writer
+	sent     int  // bytes of out that are written
+	queued   bool // in srv.pending
+	stalled  bool // too much output waits; no input is read or executed
+	closing  bool // to be closed when the output is written
+	doubtful int  // see aof.retract; 0, or one more than the offset in out
 
 	// The methods as values: to evaluate c.readable allocates, so it is done once.
 	onReadable, onWritable ae.FileProc
 }
 
+// welcome takes a new connection in, or says why not.
+func (s *server) welcome(fd int, peer netip.AddrPort) {
+	s.readClock()
+	s.stats.connections++
+	if reason := s.refuse(peer); reason != "" {
+		s.stats.rejected++
+		_, _ = anet.Write(fd, []byte(reason))
+		_ = anet.Close(fd)
+		return
+	}
+	s.addClient(fd)
+}
+
 func (s *server) addClient(fd int) {
 	s.paused = false
-	s.stats.connections++
-	c := &client{srv: s, fd: fd, db: s.dbs[0], index: len(s.clients)}
+	s.lastID++
+	c := &client{srv: s, id: s.lastID, fd: fd, db: s.dbs[0], index: len(s.clients), created: s.now, active: s.now}
+	c.req.stranger = s.cfg.password != ""
 	c.onReadable, c.onWritable = c.readable, c.writable
 	s.clients = append(s.clients, c)
 
 	if s.network == "tcp" {
 		// Both only matter to how well the connection works: it does without.
 		_ = anet.SetNoDelay(fd, true)
-		_ = anet.SetKeepAlive(fd, keepAlive)
+		_ = anet.SetKeepAlive(fd, time.Duration(s.cfg.keepAlive)*time.Second)
 	}
 	if err := s.el.CreateFileEvent(fd, ae.Readable, c.onReadable); err != nil {
 		// The loop's backend has a limit, or the kernel's memory has.
@@ -302,7 +419,9 @@ func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
 
 	s.stats.received += int64(n)
 	if big != nil {
+		c.active = s.now
 		c.req.filled(n)
+		c.checkInput()
 		return
 	}
 	c.execute(s.input[:rest+n])
@@ -328,6 +447,7 @@ func (c *client) finish() {
 // execute executes the commands in input, and keeps what does not make one.
 func (c *client) execute(input []byte) {
 	c.srv.readClock()
+	c.active = c.srv.now
 	for len(input) > 0 && !c.closing && !c.stalled {
 		n, complete, err := c.req.parse(input)
 		input = input[n:]
@@ -365,6 +485,7 @@ func (c *client) keep(input []byte) {
 		return
 	}
 	c.rest = append(c.rest[:0], input...)
+	c.checkInput()
 }
 
 // queue makes sure that the output is written before the loop sleeps. Whoever
@@ -380,9 +501,18 @@ func (c *client) queue() {
 	}
 }
 
+// beforeSleep makes sure that no reply leaves before its command is in the
+// append-only file.
+func (s *server) beforeSleep(*ae.EventLoop) {
+	if s.aof != nil {
+		s.aof.save()
+	}
+	s.flushAll()
+}
+
 // flushAll is called before the loop sleeps. By now all that was readable has
 // been read, so the replies to a pipeline leave in one write.
-func (s *server) flushAll(*ae.EventLoop) {
+func (s *server) flushAll() {
 	for _, c := range s.pending {
 		c.queued = false
 		if c.fd >= 0 {
@@ -395,6 +525,10 @@ func (s *server) flushAll(*ae.EventLoop) {
 
 // flush writes the output, as much as the socket takes.
 func (c *client) flush() {
+	if c.doomed {
+		c.close()
+		return
+	}
 	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
 	if err != nil && err != anet.ErrWouldBlock {
 		c.close()
@@ -407,11 +541,14 @@ func (c *client) flush() {
 	case c.sent < len(c.out.buf):
 		c.compactOutput()
 		c.awaitWritable()
+		if c.checkOutput(); c.doomed {
+			c.close()
+		}
 	case c.closing:
 		c.close()
 	default:
 		c.srv.giveBuffer(c.out.buf)
-		c.out.buf, c.sent = nil, 0
+		c.out.buf, c.sent, c.softSince = nil, 0, 0
 		c.drained()
 	}
 }
@@ -438,7 +575,11 @@ func (c *client) drained() {
 }
 
 func (c *client) awaitWritable() {
-	if err := c.srv.el.CreateFileEvent(c.fd, ae.Writable, c.onWritable); err != nil {
+	mask := ae.Writable
+	if c.srv.aof != nil {
+		mask |= ae.Barrier // writable first, or it would send what readable has just replied
+	}
+	if err := c.srv.el.CreateFileEvent(c.fd, mask, c.onWritable); err != nil {
 		c.close()
 	}
 }
@@ -472,6 +613,10 @@ func (c *client) close() {
 	last.index = c.index
 	s.clients[len(s.clients)-1] = nil
 	s.clients = s.clients[:len(s.clients)-1]
+	s.leave(c)
+	if s.ending && len(s.clients) == 0 {
+		s.el.Stop()
+	}
 
 	s.giveBuffer(c.out.buf)
 	c.out.buf, c.rest, c.req = nil, nil, request{}

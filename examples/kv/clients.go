@@ -1,0 +1,499 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+)
+
+// What a connection is, as far as its client can see and change it: HELLO, AUTH,
+// SELECT, RESET, CLIENT and the like.
+
+func pingCommand(c *client, args [][]byte) {
+	var message []byte
+	switch len(args) {
+	case 1:
+	case 2:
+		message = args[1]
+	default:
+		c.wrongArity("ping")
+		return
+	}
+
+	switch {
+	case c.subscriptions() > 0 && !c.out.v3: // where replies have to look like messages
+		c.out.array(2)
+		c.out.text("pong")
+		c.out.bulk(message)
+	case message == nil:
+		c.out.status("PONG")
+	default:
+		c.out.bulk(message)
+	}
+}
+
+func echoCommand(c *client, args [][]byte) { c.out.bulk(args[1]) }
+
+func selectCommand(c *client, args [][]byte) {
+	index, ok := parseInt(args[1])
+	switch {
+	case !ok:
+		c.out.fail(errNotInteger)
+	case index != int64(int32(index)):
+		c.out.fail("ERR value is out of range, value must between -2147483648 and 2147483647")
+	case index < 0 || index >= databases:
+		c.out.fail("ERR DB index is out of range")
+	default:
+		c.db = c.srv.dbs[index]
+		c.out.status("OK")
+	}
+}
+
+func quitCommand(c *client, args [][]byte) {
+	c.out.status("OK")
+	c.closing = true
+}
+
+func webCommand(c *client, args [][]byte) {
+	c.srv.log.Warn("possible attack: a web browser was made to send commands", "client", c.fd)
+	c.closing = true
+}
+
+// AUTH and HELLO.
+
+const (
+	errNoAuth    = "NOAUTH Authentication required."
+	errWrongPass = "WRONGPASS invalid username-password pair or user is disabled."
+	errName      = "ERR Client names cannot contain spaces, newlines or special characters."
+)
+
+// mustAuth tells whether the client has to give the password first. One that came
+// when there was none does not.
+func (c *client) mustAuth() bool { return c.req.stranger && c.srv.cfg.password != "" }
+
+// login checks a name and a password. There is one user, "default".
+func (c *client) login(user, password []byte) bool {
+	// The sums have the same length whatever was sent, and comparing them takes the
+	// same time wherever they differ: the time tells nothing about the password.
+	want, got := sha256.Sum256([]byte(c.srv.cfg.password)), sha256.Sum256(password)
+	right := subtle.ConstantTimeCompare(want[:], got[:]) == 1 || c.srv.cfg.password == ""
+	if string(user) != "default" || !right {
+		c.out.fail(errWrongPass)
+		return false
+	}
+	c.req.stranger = false
+	return true
+}
+
+func authCommand(c *client, args [][]byte) {
+	user, password := []byte("default"), args[len(args)-1]
+	switch {
+	case len(args) > 3:
+		c.out.fail(errSyntax)
+		return
+	case len(args) == 3:
+		user = args[1]
+	case c.srv.cfg.password == "":
+		c.out.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+		return
+	}
+	if c.login(user, password) {
+		c.out.status("OK")
+	}
+}
+
+func helloCommand(c *client, args [][]byte) {
+	version := either[int64](c.out.v3, 3, 2)
+	if len(args) > 1 {
+		var ok bool
+		if version, ok = parseInt(args[1]); !ok {
+			c.out.fail("ERR Protocol version is not an integer or out of range")
+			return
+		}
+		if version != 2 && version != 3 {
+			c.out.fail("NOPROTO unsupported protocol version")
+			return
+		}
+	}
+
+	var user, password, name []byte
+	for i := 2; i < len(args); {
+		switch left := len(args) - i; {
+		case is(args[i], "AUTH") && left > 2:
+			user, password = args[i+1], args[i+2]
+			i += 3
+		case is(args[i], "SETNAME") && left > 1:
+			if name = args[i+1]; !isName(name) {
+				c.out.fail(errName)
+				return
+			}
+			i += 2
+		default:
+			c.out.fail("ERR Syntax error in HELLO option '" + clip(args[i], len(args[i])) + "'")
+			return
+		}
+	}
+
+	if user != nil && !c.login(user, password) {
+		return
+	}
+	if c.mustAuth() {
+		c.out.fail("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> " +
+			"option can be used to authenticate the client and select the RESP protocol version at the same time")
+		return
+	}
+	if name != nil {
+		c.name = string(name)
+	}
+	c.out.v3 = version == 3
+	c.replyHello(version)
+}
+
+func (c *client) replyHello(version int64) {
+	c.out.pairs(7)
+	for _, pair := range [][2]string{{"server", "redis"}, {"version", redisVersion}} {
+		c.out.text(pair[0])
+		c.out.text(pair[1])
+	}
+	c.out.text("proto")
+	c.out.integer(version)
+	c.out.text("id")
+	c.out.integer(c.id)
+	for _, pair := range [][2]string{{"mode", "standalone"}, {"role", "master"}} {
+		c.out.text(pair[0])
+		c.out.text(pair[1])
+	}
+	c.out.text("modules")
+	c.out.array(0)
+}
+
+// resetCommand makes the client what it was when it came.
+func resetCommand(c *client, args [][]byte) {
+	s := c.srv
+	s.leave(c)
+	c.db, c.name, c.noEvict, c.out.v3 = s.dbs[0], "", false, false
+	c.req.stranger = s.cfg.password != ""
+	c.out.status("RESET")
+}
+
+// CLIENT.
+
+func clientIDCommand(c *client, args [][]byte) { c.out.integer(c.id) }
+
+func clientGetnameCommand(c *client, args [][]byte) {
+	if c.name == "" {
+		c.out.null()
+	} else {
+		c.out.text(c.name)
+	}
+}
+
+func clientSetnameCommand(c *client, args [][]byte) {
+	if !isName(args[2]) {
+		c.out.fail(errName)
+		return
+	}
+	c.name = string(args[2])
+	c.out.status("OK")
+}
+
+// clientSetinfoCommand is how client libraries introduce themselves.
+func clientSetinfoCommand(c *client, args [][]byte) {
+	for i, attribute := range []string{"lib-name", "lib-ver"} {
+		if !is(args[2], upper(attribute)) {
+			continue
+		}
+		if !isName(args[3]) {
+			c.out.fail("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
+			return
+		}
+		c.library[i] = string(args[3])
+		c.out.status("OK")
+		return
+	}
+	c.out.fail("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
+}
+
+func isName(b []byte) bool {
+	for _, x := range b {
+		if x < '!' || x > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// clientNoEvictCommand only notes it: no client is ever evicted here.
+func clientNoEvictCommand(c *client, args [][]byte) {
+	if !is(args[2], "ON") && !is(args[2], "OFF") {
+		c.out.fail(errSyntax)
+		return
+	}
+	c.noEvict = is(args[2], "ON")
+	c.out.status("OK")
+}
+
+// clientTrackingCommand accepts the one mode in which nothing is tracked until the
+// client asks for it, with CLIENT CACHING, which there is not: some clients turn
+// it on whether they use it or not.
+func clientTrackingCommand(c *client, args [][]byte) {
+	switch {
+	case len(args) == 3 && is(args[2], "OFF"), len(args) == 4 && is(args[2], "ON") && is(args[3], "OPTIN") && c.out.v3:
+		c.out.status("OK")
+	default:
+		c.out.fail("ERR only CLIENT TRACKING ON OPTIN, in version 3 of the protocol, and OFF are supported")
+	}
+}
+
+func clientInfoCommand(c *client, args [][]byte) { c.out.verbatim(c.describe() + "\n") }
+
+func clientListCommand(c *client, args [][]byte) {
+	wanted := func(*client) bool { return true }
+	switch {
+	case len(args) == 4 && is(args[2], "TYPE"):
+		class, ok := c.parseClass(args[3])
+		if !ok {
+			return
+		}
+		wanted = func(other *client) bool { return other.class() == class }
+
+	case len(args) > 3 && is(args[2], "ID"):
+		ids := make(map[int64]bool)
+		for _, arg := range args[3:] {
+			id, ok := parseInt(arg)
+			if !ok {
+				c.out.fail("ERR Invalid client ID")
+				return
+			}
+			ids[id] = true
+		}
+		wanted = func(other *client) bool { return ids[other.id] }
+
+	case len(args) > 2:
+		c.out.fail(errSyntax)
+		return
+	}
+
+	var b strings.Builder
+	for _, other := range c.srv.clients {
+		if wanted(other) {
+			b.WriteString(other.describe() + "\n")
+		}
+	}
+	c.out.verbatim(b.String())
+}
+
+// parseClass reads the type of clients. There never are any of another server.
+func (c *client) parseClass(arg []byte) (class int, ok bool) {
+	switch {
+	case is(arg, "NORMAL"):
+		return normalClass, true
+	case is(arg, "PUBSUB"):
+		return pubsubClass, true
+	case is(arg, "MASTER"), is(arg, "REPLICA"), is(arg, "SLAVE"):
+		return -1, true
+	}
+	c.out.fail("ERR Unknown client type '" + clip(arg, len(arg)) + "'")
+	return 0, false
+}
+
+func (c *client) class() int { return either(c.subscriptions() > 0, pubsubClass, normalClass) }
+
+// describe returns what CLIENT LIST says about a client, in one line.
+func (c *client) describe() string {
+	s := c.srv
+	flags := ""
+	for _, f := range []struct {
+		on   bool
+		flag string
+	}{{c.monitor, "O"}, {c.subscriptions() > 0, "P"}, {c.noEvict, "e"}, {s.network == "unix", "U"}} {
+		if f.on {
+			flags += f.flag
+		}
+	}
+	events := either(s.el.FileEvents(c.fd)&ae.Readable != 0, "r", "") + either(s.el.FileEvents(c.fd)&ae.Writable != 0, "w", "")
+	last := "NULL"
+	if c.last != nil {
+		last = c.last.name
+	}
+
+	peer, local := c.addresses()
+	waiting := len(c.out.buf) - c.sent
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
+		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
+		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
+		c.id, peer, local, c.fd, c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.index,
+		len(c.channels), len(c.patterns), len(c.rest), c.req.size(), cap(c.out.buf), cap(c.out.buf), waiting, waiting,
+		cap(c.rest)+c.req.size()+cap(c.out.buf), events, last, either(c.out.v3, 3, 2), c.library[0], c.library[1])
+}
+
+// addresses returns both ends of the connection.
+func (c *client) addresses() (peer, local string) {
+	if c.srv.network == "unix" {
+		path := strings.TrimPrefix(c.srv.address, "unix:") + ":0"
+		return path, path
+	}
+	return anet.PeerString(c.fd), anet.LocalString(c.fd)
+}
+
+// clientKillCommand closes other clients' connections: their descriptors leave the
+// loop at once, also when the loop has just polled an event for them.
+func clientKillCommand(c *client, args [][]byte) {
+	k := killer{class: -2, skipMe: len(args) > 3}
+	if len(args) == 3 {
+		k.addr = string(args[2])
+	} else if !c.parseKill(&k, args[2:]) {
+		return
+	}
+
+	killed := 0
+	for _, other := range slices.Clone(c.srv.clients) {
+		switch {
+		case !k.wants(other) || other == c && k.skipMe:
+			continue
+		case other == c:
+			c.closing = true // behind the reply
+		default:
+			other.close()
+		}
+		killed++
+	}
+	switch {
+	case len(args) > 3:
+		c.out.integer(int64(killed))
+	case killed == 0:
+		c.out.fail("ERR No such client")
+	default:
+		c.out.status("OK")
+	}
+}
+
+// A killer says which clients to kill: those that are everything it says.
+type killer struct {
+	id          int64
+	class       int // -2: any
+	addr, laddr string
+	skipMe      bool
+}
+
+func (k *killer) wants(c *client) bool {
+	peer, local := c.addresses()
+	return (k.id == 0 || k.id == c.id) && (k.class == -2 || k.class == c.class()) &&
+		(k.addr == "" || k.addr == peer) && (k.laddr == "" || k.laddr == local)
+}
+
+func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
+	for ; len(args) > 0; args = args[2:] {
+		if len(args) == 1 {
+			c.out.fail(errSyntax)
+			return false
+		}
+		switch name, arg := args[0], args[1]; {
+		case is(name, "ID"):
+			if k.id, ok = parseInt(arg); !ok || k.id < 1 {
+				c.out.fail("ERR client-id should be greater than 0")
+				return false
+			}
+		case is(name, "TYPE"):
+			if k.class, ok = c.parseClass(arg); !ok {
+				return false
+			}
+		case is(name, "ADDR"):
+			k.addr = string(arg)
+		case is(name, "LADDR"):
+			k.laddr = string(arg)
+		case is(name, "USER"):
+			if string(arg) != "default" {
+				c.out.fail("ERR No such user '" + clip(arg, len(arg)) + "'")
+				return false
+			}
+		case is(name, "SKIPME") && (is(arg, "YES") || is(arg, "NO")):
+			k.skipMe = is(arg, "YES")
+		default:
+			c.out.fail(errSyntax)
+			return false
+		}
+	}
+	return true
+}
+
+// The limits of a client.
+
+const denied = "-DENIED kv is running in protected mode: no password is set, and connections are only accepted from this machine. " +
+	"To let others in, give it a password (-requirepass) or, where nobody else can reach it, turn the protection off (-protected-mode no).\r\n"
+
+// refuse returns what to tell a new client that cannot be served, or "".
+func (s *server) refuse(peer netip.AddrPort) string {
+	switch {
+	case int64(len(s.clients)) >= s.cfg.maxClients:
+		return "-ERR max number of clients reached\r\n"
+	case s.cfg.protected && s.cfg.password == "" && peer.IsValid() && !peer.Addr().Unmap().IsLoopback():
+		return denied
+	}
+	return ""
+}
+
+// checkOutput closes the client, as soon as the loop is about to sleep, if more
+// output waits for it than its limits allow. Only for subscribers there is a
+// limit unless somebody sets one: other clients' commands wait with their replies.
+func (c *client) checkOutput() {
+	limit := &c.srv.cfg.output[c.class()]
+	waiting := int64(len(c.out.buf) - c.sent)
+	switch {
+	case limit.soft == 0 || waiting < limit.soft:
+		c.softSince = 0
+	case c.softSince == 0:
+		c.softSince = c.srv.now
+	}
+
+	tooLong := c.softSince > 0 && c.srv.now-c.softSince >= limit.seconds*1000
+	if (limit.hard > 0 && waiting >= limit.hard || tooLong) && !c.doomed {
+		c.srv.log.Warn("client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
+		c.doom()
+	}
+}
+
+// doom has the client closed before the loop sleeps, its output lost. To close it
+// at once would pull it away from whoever is executing a command of it.
+func (c *client) doom() {
+	c.queue()
+	c.doomed, c.closing = true, true
+}
+
+// checkInput closes the client if an unfinished command has grown too large.
+func (c *client) checkInput() {
+	if size := int64(c.req.size() + len(c.rest)); size > c.srv.cfg.queryLimit {
+		c.srv.log.Warn("client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
+		c.close()
+	}
+}
+
+// checkClients is the time event that finds idle clients, and those that have been
+// over their soft limit for too long. Each time it looks at a tenth of them.
+func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	s.readClock()
+	for range (len(s.clients) + 9) / 10 {
+		if len(s.clients) == 0 {
+			break
+		}
+		s.checked = (s.checked + 1) % len(s.clients)
+		c := s.clients[s.checked]
+		waits := c.subscriptions() > 0 || c.monitor // it has nothing to say
+		if idle := s.now - c.active; s.cfg.timeout > 0 && idle > s.cfg.timeout*1000 && !waits {
+			s.log.Info("client closed for being idle", "id", c.id, "name", c.name)
+			c.close()
+			continue
+		}
+		if len(c.out.buf) > 0 {
+			c.checkOutput()
+		}
+	}
+	return 100 * time.Millisecond
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"math"
+	"strconv"
+)
+
+// The commands on keys, whatever their values are.
+
+func delCommand(c *client, args [][]byte) {
+	n := int64(0)
+	for _, key := range args[1:] {
+		if c.db.del(key) {
+			n++
+		}
+	}
+	c.out.integer(n)
+}
+
+func existsCommand(c *client, args [][]byte) {
+	n := int64(0)
+	for _, key := range args[1:] {
+		if c.db.exists(key) {
+			n++
+		}
+	}
+	c.out.integer(n)
+}
+
+func typeCommand(c *client, args [][]byte) {
+	if c.db.exists(args[1]) {
+		c.out.status("string")
+	} else {
+		c.out.status("none")
+	}
+}
+
+func expireCommand(c *client, args [][]byte)    { c.expire(args, "expire", true, c.db.now) }
+func pexpireCommand(c *client, args [][]byte)   { c.expire(args, "pexpire", false, c.db.now) }
+func expireatCommand(c *client, args [][]byte)  { c.expire(args, "expireat", true, 0) }
+func pexpireatCommand(c *client, args [][]byte) { c.expire(args, "pexpireat", false, 0) }
+
+// expire sets the time at which a key expires, counted from base. A time that has
+// passed removes the key.
+func (c *client) expire(args [][]byte, command string, seconds bool, base int64) {
+	cond, ok := c.parseExpire(args[3:])
+	if !ok {
+		return
+	}
+	n, ok := parseInt(args[2])
+	if !ok {
+		c.out.fail(errNotInteger)
+		return
+	}
+	when, ok := addTime(base, n, seconds)
+	if !ok {
+		c.out.fail("ERR invalid expire time in '" + command + "' command")
+		return
+	}
+
+	key := args[1]
+	before, exists := c.db.expiry(key)
+	switch {
+	case !exists || !cond.met(before, when):
+		c.out.integer(0)
+	case when <= c.db.now:
+		c.db.del(key)
+		c.out.integer(1)
+	default:
+		c.db.expire(key, when)
+		c.out.integer(1)
+	}
+}
+
+// An expireCondition says when EXPIRE changes a time: with NX only if there is
+// none, with XX only if there is one, with GT and LT only to a later or an
+// earlier one. Never is later than any time.
+type expireCondition struct{ nx, xx, gt, lt bool }
+
+func (o expireCondition) met(before, when int64) bool {
+	switch {
+	case o.nx && before != 0, o.xx && before == 0:
+		return false
+	case o.gt && (before == 0 || when <= before), o.lt && before != 0 && when >= before:
+		return false
+	}
+	return true
+}
+
+func (c *client) parseExpire(args [][]byte) (o expireCondition, ok bool) {
+	for _, arg := range args {
+		switch {
+		case is(arg, "NX"):
+			o.nx = true
+		case is(arg, "XX"):
+			o.xx = true
+		case is(arg, "GT"):
+			o.gt = true
+		case is(arg, "LT"):
+			o.lt = true
+		default:
+			c.out.fail("ERR Unsupported option " + clip(arg, len(arg)))
+			return o, false
+		}
+	}
+
+	switch {
+	case o.nx && (o.xx || o.gt || o.lt):
+		c.out.fail("ERR NX and XX, GT or LT options at the same time are not compatible")
+		return o, false
+	case o.gt && o.lt:
+		c.out.fail("ERR GT and LT options at the same time are not compatible")
+		return o, false
+	}
+	return o, true
+}
+
+func ttlCommand(c *client, args [][]byte)         { c.replyTime(args[1], 1000, c.db.now) }
+func pttlCommand(c *client, args [][]byte)        { c.replyTime(args[1], 1, c.db.now) }
+func expiretimeCommand(c *client, args [][]byte)  { c.replyTime(args[1], 1000, 0) }
+func pexpiretimeCommand(c *client, args [][]byte) { c.replyTime(args[1], 1, 0) }
+
+// replyTime replies with the time at which a key expires, counted from base in
+// units of so many milliseconds; -1 if it does not expire, -2 if there is none.
+func (c *client) replyTime(key []byte, unit, base int64) {
+	when, ok := c.db.expiry(key)
+	switch {
+	case !ok:
+		c.out.integer(-2)
+	case when == 0:
+		c.out.integer(-1)
+	default:
+		c.out.integer(int64(uint64(when-base+unit/2) / uint64(unit))) // the sum may need the 64th bit
+	}
+}
+
+func persistCommand(c *client, args [][]byte) {
+	if when, ok := c.db.expiry(args[1]); !ok || when == 0 {
+		c.out.integer(0)
+		return
+	}
+	c.db.expire(args[1], 0)
+	c.out.integer(1)
+}
+
+func renameCommand(c *client, args [][]byte) {
+	if c.rename(args[1], args[2]) {
+		c.out.status("OK")
+	}
+}
+
+func renamenxCommand(c *client, args [][]byte) {
+	if c.db.exists(args[1]) && c.db.exists(args[2]) {
+		c.out.integer(0)
+	} else if c.rename(args[1], args[2]) {
+		c.out.integer(1)
+	}
+}
+
+// rename replies with an error if there is no such key.
+func (c *client) rename(from, to []byte) bool {
+	value, ok := c.db.get(from)
+	if !ok {
+		c.out.fail("ERR no such key")
+		return false
+	}
+	if string(from) == string(to) {
+		return true
+	}
+
+	when, _ := c.db.expiry(from)
+	if len(value) < bigArg {
+		c.srv.scratch = append(c.srv.scratch[:0], value...)
+		value = c.srv.scratch
+	}
+	c.db.del(from)
+	c.db.set(to, value, when)
+	return true
+}
+
+func keysCommand(c *client, args [][]byte) {
+	c.replyKeys(c.db.all(), args[1])
+}
+
+// replyKeys replies with the keys that match a pattern and have not expired.
+func (c *client) replyKeys(refs []ref, pattern []byte) {
+	all := string(pattern) == "*"
+	wanted := refs[:0]
+	for _, at := range refs {
+		r := c.db.record(at)
+		if !c.db.isExpired(r) && (all || match(pattern, r.key(), false)) {
+			wanted = append(wanted, at)
+		}
+	}
+	c.out.array(len(wanted))
+	for _, at := range wanted {
+		c.out.bulk(c.db.record(at).key())
+	}
+}
+
+func scanCommand(c *client, args [][]byte) {
+	cursor, err := strconv.ParseUint(string(args[1]), 10, 64)
+	if err != nil {
+		c.out.fail("ERR invalid cursor")
+		return
+	}
+
+	pattern, count, others := []byte("*"), int64(10), false
+	for i := 2; i < len(args); i += 2 {
+		if i+1 == len(args) {
+			c.out.fail(errSyntax)
+			return
+		}
+		ok := true
+		switch arg := args[i+1]; {
+		case is(args[i], "MATCH"):
+			pattern = arg
+		case is(args[i], "TYPE"):
+			others = !is(arg, "STRING")
+		case is(args[i], "COUNT"):
+			if count, ok = parseInt(arg); !ok {
+				c.out.fail(errNotInteger)
+				return
+			}
+			ok = count >= 1
+		default:
+			ok = false
+		}
+		if !ok {
+			c.out.fail(errSyntax)
+			return
+		}
+	}
+
+	next, refs := c.db.scan(cursor, int(min(count, math.MaxInt32/10)))
+	if others {
+		refs = nil
+	}
+	c.out.array(2)
+	c.out.text(strconv.FormatUint(next, 10))
+	c.replyKeys(refs, pattern)
+}
+
+func randomkeyCommand(c *client, args [][]byte) {
+	if at := c.db.random(); at != 0 {
+		c.out.bulk(c.db.record(at).key())
+	} else {
+		c.out.null()
+	}
+}
+
+func dbsizeCommand(c *client, args [][]byte) { c.out.integer(int64(c.db.count)) }
+
+func flushdbCommand(c *client, args [][]byte) {
+	if c.parseFlush(args) {
+		c.db.flush()
+		c.out.status("OK")
+	}
+}
+
+func flushallCommand(c *client, args [][]byte) {
+	if c.parseFlush(args) {
+		for _, db := range c.srv.dbs {
+			db.flush()
+		}
+		c.out.status("OK")
+	}
+}
+
+// parseFlush accepts ASYNC and SYNC. They do the same: what goes away is left to
+// the garbage collector, which is another thread.
+func (c *client) parseFlush(args [][]byte) bool {
+	if len(args) == 1 || len(args) == 2 && (is(args[1], "ASYNC") || is(args[1], "SYNC")) {
+		return true
+	}
+	c.out.fail(errSyntax)
+	return false
+}

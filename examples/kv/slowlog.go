@@ -1,0 +1,93 @@
+package main
+
+import (
+	"strconv"
+	"time"
+)
+
+// SLOWLOG: the commands that took longest, for the whole server waits for each.
+
+type slowCommand struct {
+	id         int64
+	at         int64 // seconds since 1970
+	took       time.Duration
+	args       []string
+	peer, name string
+}
+
+// noteSlow is called behind a command that may have been slow. It also reads the
+// clock for the commands that follow.
+func (s *server) noteSlow(c *client, args [][]byte) {
+	before := s.mark
+	s.readClock()
+	took := s.mark.Sub(before)
+	if s.cfg.slowerThan < 0 || took.Microseconds() < s.cfg.slowerThan || s.cfg.slowlogLimit == 0 {
+		return
+	}
+
+	peer, _ := c.addresses()
+	s.slowlog = append(s.slowlog, slowCommand{s.slowID, s.mark.Unix(), took, excerpt(args), peer, c.name})
+	s.slowID++
+	if more := len(s.slowlog) - int(s.cfg.slowlogLimit); more > 0 {
+		clear(s.slowlog[copy(s.slowlog, s.slowlog[more:]):])
+		s.slowlog = s.slowlog[:s.cfg.slowlogLimit]
+	}
+}
+
+// excerpt copies arguments, but not more than is good to look at.
+func excerpt(args [][]byte) (list []string) {
+	const maxArgs, maxBytes = 32, 128
+	for i, arg := range args {
+		if more := len(args) - i; i == maxArgs-1 && more > 1 {
+			return append(list, "... ("+strconv.Itoa(more)+" more arguments)")
+		}
+		if more := len(arg) - maxBytes; more > 0 {
+			list = append(list, string(arg[:maxBytes])+"... ("+strconv.Itoa(more)+" more bytes)")
+		} else {
+			list = append(list, string(arg))
+		}
+	}
+	return list
+}
+
+func slowlogGetCommand(c *client, args [][]byte) {
+	count := int64(10)
+	switch len(args) {
+	case 2:
+	case 3:
+		var ok bool
+		if count, ok = parseInt(args[2]); !ok || count < -1 {
+			c.out.fail("ERR count should be greater than or equal to -1")
+			return
+		}
+	default:
+		c.wrongSubcommand(args)
+		return
+	}
+
+	list := c.srv.slowlog
+	if count >= 0 && count < int64(len(list)) {
+		list = list[int64(len(list))-count:]
+	}
+	c.out.array(len(list))
+	for i := len(list) - 1; i >= 0; i-- {
+		e := &list[i]
+		c.out.array(6)
+		c.out.integer(e.id)
+		c.out.integer(e.at)
+		c.out.integer(e.took.Microseconds())
+		c.out.array(len(e.args))
+		for _, arg := range e.args {
+			c.out.text(arg)
+		}
+		c.out.text(e.peer)
+		c.out.text(e.name)
+	}
+}
+
+func slowlogLenCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.slowlog))) }
+
+func slowlogResetCommand(c *client, args [][]byte) {
+	c.srv.slowlog = nil
+	c.out.status("OK")
+}

@@ -1,0 +1,409 @@
+package main
+
+import (
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+)
+
+// The commands on strings.
+
+func getCommand(c *client, args [][]byte) { c.replyValue(args[1]) }
+
+// replyValue replies with the value of key.
+func (c *client) replyValue(key []byte) {
+	value, ok := c.db.get(key)
+	if !ok {
+		c.srv.stats.misses++
+		c.out.null()
+		return
+	}
+	c.srv.stats.hits++
+	c.out.bulk(value)
+}
+
+// setOptions are what may follow SET key value.
+type setOptions struct {
+	onlyNew, onlyOld, get bool
+	when                  int64 // as db.set takes it
+}
+
+func setCommand(c *client, args [][]byte) {
+	opt, ok := c.parseSet(args)
+	if !ok {
+		return
+	}
+
+	if opt.get {
+		c.replyValue(args[1])
+	}
+	if opt.onlyNew || opt.onlyOld {
+		if c.db.exists(args[1]) != opt.onlyOld {
+			if !opt.get {
+				c.out.null()
+			}
+			return
+		}
+	}
+
+	c.db.set(args[1], args[2], opt.when)
+	if !opt.get {
+		c.out.status("OK")
+	}
+}
+
+// parseSet reads the options of SET, and replies with an error if there is one.
+func (c *client) parseSet(args [][]byte) (opt setOptions, ok bool) {
+	var unit string // the option that gives the expiry time
+	var expire []byte
+	for i := 3; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case is(arg, "NX") && !opt.onlyOld:
+			opt.onlyNew = true
+		case is(arg, "XX") && !opt.onlyNew:
+			opt.onlyOld = true
+		case is(arg, "GET"):
+			opt.get = true
+		case is(arg, "KEEPTTL") && expire == nil:
+			opt.when = keepTTL
+		case isTimeOption(arg, unit) && opt.when != keepTTL && i+1 < len(args):
+			unit, expire = timeOption(arg), args[i+1]
+			i++
+		default:
+			c.out.fail(errSyntax)
+			return opt, false
+		}
+	}
+	if expire == nil {
+		return opt, true
+	}
+	opt.when, ok = c.expiryTime(unit, expire, "set")
+	return opt, ok
+}
+
+func setnxCommand(c *client, args [][]byte) {
+	isNew := !c.db.exists(args[1])
+	if isNew {
+		c.db.set(args[1], args[2], 0)
+	}
+	c.out.bool(isNew)
+}
+
+func setexCommand(c *client, args [][]byte)  { c.setUntil(args, "EX", "setex") }
+func psetexCommand(c *client, args [][]byte) { c.setUntil(args, "PX", "psetex") }
+
+func (c *client) setUntil(args [][]byte, unit, command string) {
+	if when, ok := c.expiryTime(unit, args[2], command); ok {
+		c.db.set(args[1], args[3], when)
+		c.out.status("OK")
+	}
+}
+
+func getsetCommand(c *client, args [][]byte) {
+	c.replyValue(args[1])
+	c.db.set(args[1], args[2], 0)
+}
+
+func getdelCommand(c *client, args [][]byte) {
+	c.replyValue(args[1])
+	c.db.del(args[1])
+}
+
+func getexCommand(c *client, args [][]byte) {
+	var unit string
+	var expire []byte
+	persist := false
+	for i := 2; i < len(args); i++ {
+		switch arg := args[i]; {
+		case is(arg, "PERSIST") && expire == nil:
+			persist = true
+		case isTimeOption(arg, unit) && !persist && i+1 < len(args):
+			unit, expire = timeOption(arg), args[i+1]
+			i++
+		default:
+			c.out.fail(errSyntax)
+			return
+		}
+	}
+
+	key := args[1]
+	before, exists := c.db.expiry(key)
+	if !exists {
+		c.replyValue(key)
+		return
+	}
+	when := before
+	if expire != nil {
+		var ok bool
+		if when, ok = c.expiryTime(unit, expire, "getex"); !ok {
+			return
+		}
+	}
+	c.replyValue(key)
+	switch {
+	case expire != nil && when <= c.db.now:
+		c.db.del(key)
+	case expire != nil:
+		c.db.expire(key, when)
+	case persist && before != 0:
+		c.db.expire(key, 0)
+	}
+}
+
+// isTimeOption tells whether arg is one of the options that give a time, and no
+// other than the one that came before, if any.
+func isTimeOption(arg []byte, before string) bool {
+	option := timeOption(arg)
+	return option != "" && (before == "" || before == option)
+}
+
+func timeOption(arg []byte) string {
+	for _, option := range [...]string{"EX", "PX", "EXAT", "PXAT"} {
+		if is(arg, option) {
+			return option
+		}
+	}
+	return ""
+}
+
+// expiryTime returns the time given by such an option and its argument, in
+// milliseconds since 1970. It replies with an error if that is not positive.
+func (c *client) expiryTime(option string, arg []byte, command string) (when int64, ok bool) {
+	n, ok := parseInt(arg)
+	if !ok {
+		c.out.fail(errNotInteger)
+		return 0, false
+	}
+
+	base := c.db.now
+	if option == "EXAT" || option == "PXAT" {
+		base = 0
+	}
+	when, ok = addTime(base, n, option[0] == 'E')
+	if n <= 0 || !ok {
+		c.out.fail("ERR invalid expire time in '" + command + "' command")
+		return 0, false
+	}
+	return when, true
+}
+
+// addTime returns base plus n milliseconds, or n seconds, unless that overflows.
+func addTime(base, n int64, seconds bool) (when int64, ok bool) {
+	if seconds {
+		if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
+			return 0, false
+		}
+		n *= 1000
+	}
+	if n > math.MaxInt64-base {
+		return 0, false
+	}
+	return base + n, true
+}
+
+func mgetCommand(c *client, args [][]byte) {
+	c.out.array(len(args) - 1)
+	for _, key := range args[1:] {
+		c.replyValue(key)
+	}
+}
+
+func msetCommand(c *client, args [][]byte) {
+	if len(args)%2 == 0 {
+		c.wrongArity("mset")
+		return
+	}
+	for i := 1; i < len(args); i += 2 {
+		c.db.set(args[i], args[i+1], 0)
+	}
+	c.out.status("OK")
+}
+
+// msetnxCommand sets all or, if one of the keys is there, none.
+func msetnxCommand(c *client, args [][]byte) {
+	if len(args)%2 == 0 {
+		c.wrongArity("msetnx")
+		return
+	}
+	for i := 1; i < len(args); i += 2 {
+		if c.db.exists(args[i]) {
+			c.out.integer(0)
+			return
+		}
+	}
+	for i := 1; i < len(args); i += 2 {
+		c.db.set(args[i], args[i+1], 0)
+	}
+	c.out.integer(1)
+}
+
+const errTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+
+func appendStringCommand(c *client, args [][]byte) {
+	value, _ := c.db.get(args[1])
+	if len(value)+len(args[2]) > maxBulk {
+		c.out.fail(errTooLong)
+		return
+	}
+	c.change(args[1], value, len(value), args[2])
+}
+
+// change writes part into a value at an offset, and replies with the new length.
+func (c *client) change(key, value []byte, offset int, part []byte) {
+	if need := offset + len(part); need > len(value) {
+		if need < bigArg {
+			value = append(c.srv.scratch[:0], value...)
+			c.srv.scratch = value
+		}
+		// A big value has a slice of its own, with room to grow: what is appended
+		// to it in small pieces is not copied again for each of them.
+		value = append(value, make([]byte, need-len(value))...)
+	}
+	copy(value[offset:], part)
+	c.db.set(key, value, keepTTL)
+	c.out.integer(int64(len(value)))
+}
+
+func strlenCommand(c *client, args [][]byte) {
+	value, _ := c.db.get(args[1])
+	c.out.integer(int64(len(value)))
+}
+
+func getrangeCommand(c *client, args [][]byte) {
+	start, ok1 := parseInt(args[2])
+	end, ok2 := parseInt(args[3])
+	if !ok1 || !ok2 {
+		c.out.fail(errNotInteger)
+		return
+	}
+
+	value, _ := c.db.get(args[1])
+	n := int64(len(value))
+	if start < 0 && end < 0 && start > end {
+		n = 0
+	}
+	if start < 0 {
+		start = max(0, n+start)
+	}
+	if end < 0 {
+		end = max(0, n+end)
+	}
+	end = min(end, n-1)
+	if n == 0 || start > end {
+		c.out.text("")
+		return
+	}
+	c.out.bulk(value[start : end+1])
+}
+
+func setrangeCommand(c *client, args [][]byte) {
+	offset, ok := parseInt(args[2])
+	switch {
+	case !ok:
+		c.out.fail(errNotInteger)
+		return
+	case offset < 0:
+		c.out.fail("ERR offset is out of range")
+		return
+	}
+
+	value, _ := c.db.get(args[1])
+	switch {
+	case len(args[3]) == 0:
+		c.out.integer(int64(len(value)))
+	case offset > maxBulk-int64(len(args[3])):
+		c.out.fail(errTooLong)
+	default:
+		c.change(args[1], value, int(offset), args[3])
+	}
+}
+
+func incrCommand(c *client, args [][]byte) { c.add(args[1], 1) }
+func decrCommand(c *client, args [][]byte) { c.add(args[1], -1) }
+
+func incrbyCommand(c *client, args [][]byte) {
+	n, ok := parseInt(args[2])
+	if !ok {
+		c.out.fail(errNotInteger)
+		return
+	}
+	c.add(args[1], n)
+}
+
+func decrbyCommand(c *client, args [][]byte) {
+	n, ok := parseInt(args[2])
+	switch {
+	case !ok:
+		c.out.fail(errNotInteger)
+	case n == math.MinInt64:
+		c.out.fail("ERR decrement would overflow")
+	default:
+		c.add(args[1], -n)
+	}
+}
+
+// add adds delta to the number in key; there is a 0 where there is no key.
+func (c *client) add(key []byte, delta int64) {
+	var n int64
+	if value, ok := c.db.get(key); ok {
+		if n, ok = parseInt(value); !ok {
+			c.out.fail(errNotInteger)
+			return
+		}
+	}
+	if delta > 0 && n > math.MaxInt64-delta || delta < 0 && n < math.MinInt64-delta {
+		c.out.fail("ERR increment or decrement would overflow")
+		return
+	}
+
+	n += delta
+	c.srv.digits = strconv.AppendInt(c.srv.digits[:0], n, 10)
+	c.db.set(key, c.srv.digits, keepTTL)
+	c.out.integer(n)
+}
+
+// incrbyfloatCommand computes as Redis does on amd64, in the 80-bit numbers of C's
+// long double: 64 bits of precision. Hexadecimal numbers are not understood.
+func incrbyfloatCommand(c *client, args [][]byte) {
+	value, exists := c.db.get(args[1])
+	if !exists {
+		value = []byte("0")
+	}
+	n, ok1 := parseFloat(value)
+	delta, ok2 := parseFloat(args[2])
+	if !ok1 || !ok2 {
+		c.out.fail("ERR value is not a valid float")
+		return
+	}
+	if n.IsInf() || delta.IsInf() || n.Add(n, delta).MantExp(nil) > 1<<14 {
+		c.out.fail("ERR increment would produce NaN or Infinity")
+		return
+	}
+
+	sum := n.Text('f', 17)
+	sum = strings.TrimRight(strings.TrimRight(sum, "0"), ".")
+	if sum == "-0" {
+		sum = "0"
+	}
+	c.db.set(args[1], []byte(sum), keepTTL)
+	c.out.text(sum)
+}
+
+func parseFloat(b []byte) (n *big.Float, ok bool) {
+	s := string(b)
+	unsigned := strings.ToLower(strings.TrimLeft(s, "+-"))
+	if unsigned == "inf" || unsigned == "infinity" {
+		return new(big.Float).SetInf(false), len(s) <= len(unsigned)+1
+	}
+	if len(s) == 0 || len(s) > 255 || strings.Trim(unsigned, "0123456789.e+-") != "" {
+		return nil, false
+	}
+
+	n, _, err := big.ParseFloat(s, 10, 64, big.ToNearestEven)
+	if err != nil || n.IsInf() || n.MantExp(nil) > 1<<14 || n.MantExp(nil) < -16445 {
+		return nil, false
+	}
+	return n, true
+}
