@@ -48,7 +48,7 @@ func startServer(t testing.TB, configure ...func(*server)) *testServer {
 
 func startServerOn(t testing.TB, addr string, configure ...func(*server)) *testServer {
 	t.Helper()
-	s, err := newServer()
+	s, err := newServer(defaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func array(args ...string) string {
 	return b.String()
 }
 
-// readReply copies one reply from r.
+// readReply copies one reply from r, in either version of the protocol.
 func readReply(r *bufio.Reader, to *bytes.Buffer) error {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -196,7 +196,7 @@ func readReply(r *bufio.Reader, to *bytes.Buffer) error {
 	}
 	to.Write(line)
 	kind := line[0]
-	if kind != '$' && kind != '*' {
+	if !strings.ContainsRune("$=*%~>", rune(kind)) {
 		return nil
 	}
 
@@ -204,9 +204,12 @@ func readReply(r *bufio.Reader, to *bytes.Buffer) error {
 	if err != nil || n < 0 {
 		return err
 	}
-	if kind == '$' {
+	switch kind {
+	case '$', '=':
 		_, err = io.CopyN(to, r, int64(n)+2)
 		return err
+	case '%':
+		n *= 2
 	}
 	for range n {
 		if err := readReply(r, to); err != nil {

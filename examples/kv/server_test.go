@@ -203,7 +203,7 @@ func TestAnIdleClientHoldsNoBuffers(t *testing.T) {
 
 // The whole way of a request, from its socket to its reply, allocates nothing.
 func TestGetAndSetAllocateNothing(t *testing.T) {
-	s, err := newServer()
+	s, err := newServer(defaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestClosedConnectionsLeaveNothingBehind(t *testing.T) {
 }
 
 func TestAnErrorOfAcceptLetsTheListenerRestForAWhile(t *testing.T) {
-	s, err := newServer()
+	s, err := newServer(defaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,9 +302,9 @@ type process struct {
 }
 
 // startProcess runs the program with at most nofile descriptors, if that is not 0.
-func startProcess(t *testing.T, nofile int, addr string) *process {
+func startProcess(t *testing.T, nofile int, addr string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], "-addr", addr)}
+	p := &process{Cmd: exec.Command(os.Args[0], append([]string{"-addr", addr}, args...)...)}
 	p.Env = append(os.Environ(), "KV_TEST_RUN=1", "KV_TEST_NOFILE="+strconv.Itoa(nofile))
 	p.Stderr = &p.stderr
 	stdout, err := p.StdoutPipe()
@@ -433,6 +433,12 @@ func TestTheProgramSaysInOneLineWhyItCannotStart(t *testing.T) {
 		{[]string{"-addr", "127.0.0.1:99999"}, "port"},
 		{[]string{"-addr", "nonsense"}, "port"},
 		{[]string{"-foo"}, "-foo"},
+		{[]string{"-maxclients", "x"}, "argument couldn't be parsed into an integer"},
+		{[]string{"-maxclients", "0"}, "argument must be between 1 and"},
+		{[]string{"-maxmemory", "much"}, "argument must be a memory value"},
+		{[]string{"-protected-mode", "maybe"}, "argument must be 'yes' or 'no'"},
+		{[]string{"-loglevel", "loud"}, "argument(s) must be one of the following: debug"},
+		{[]string{"-client-output-buffer-limit", "normal 1"}, "buffer limit configuration"},
 		{[]string{"foo"}, "foo"},
 	}
 	for _, tt := range tests {
@@ -481,7 +487,7 @@ func BenchmarkExecute(b *testing.B) {
 	const pipeline = 64
 	for _, name := range []string{"GET", "SET", "INCR"} {
 		b.Run(name, func(b *testing.B) {
-			s, err := newServer()
+			s, err := newServer(defaultConfig())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func withPassword(s *server) { s.cfg.password = "secret" }
+
+func TestWithoutThePasswordNothingIsDone(t *testing.T) {
+	s := startServer(t, withPassword)
+	c := dial(t, s)
+	for _, line := range []string{"GET k", "CONFIG GET *", "CLIENT LIST", "SUBSCRIBE a", "MONITOR", "SHUTDOWN"} {
+		c.expect(line, "-NOAUTH Authentication required.")
+	}
+	c.expect("HELLO 3", "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "+
+		"option can be used to authenticate the client and select the RESP protocol version at the same time")
+	c.expect("AUTH wrong", "-WRONGPASS invalid username-password pair or user is disabled.")
+	c.expect("AUTH nobody secret", "-WRONGPASS invalid username-password pair or user is disabled.")
+	c.expect("HELLO 3 AUTH default wrong", "-WRONGPASS invalid username-password pair or user is disabled.")
+	c.expect("GET k", "-NOAUTH Authentication required.")
+	c.expect("AUTH secret", "+OK")
+	c.expect("GET k", "$-1")
+	c.expect("RESET", "+RESET")
+	c.expect("GET k", "-NOAUTH Authentication required.")
+	if got := c.cmd("HELLO 3 AUTH default secret SETNAME me"); !strings.HasPrefix(got, "%7 ") {
+		t.Error(got)
+	}
+	c.expect("CLIENT GETNAME", "$2 me")
+	c.expect("QUIT", "+OK")
+}
+
+func TestAStrangerCannotAnnounceMuch(t *testing.T) {
+	s := startServer(t, withPassword)
+	for input, want := range map[string]string{
+		"*11\r\n":           "-ERR Protocol error: unauthenticated multibulk length",
+		"*1\r\n$16385\r\n":  "-ERR Protocol error: unauthenticated bulk length",
+		"*10\r\n$0\r\n\r\n": "",
+	} {
+		c := dial(t, s)
+		c.send(input)
+		if want != "" {
+			c.receive(want)
+			c.expectEnd()
+		}
+	}
+	c := dial(t, s)
+	c.expect("AUTH secret", "+OK")
+	c.send(array("SET", "k", strings.Repeat("v", 20_000)))
+	c.receive("+OK")
+}
+
+func TestClientsOverTheMaximumAreTurnedAway(t *testing.T) {
+	s := startServer(t)
+	first := dial(t, s)
+	first.expect("CONFIG SET maxclients 2", "+OK")
+	second := dial(t, s)
+	second.expect("PING", "+PONG")
+	third := dial(t, s)
+	third.receive("-ERR max number of clients reached")
+	third.expectEnd()
+
+	second.Close()
+	for n := -1; n != 1; {
+		s.do(t, func() { n = len(s.clients) })
+	}
+	dial(t, s).expect("PING", "+PONG")
+	if got := first.cmd("INFO stats"); !strings.Contains(got, "rejected_connections:1 ") {
+		t.Error(got)
+	}
+}
+
+func TestProtectedModeServesOnlyThisMachine(t *testing.T) {
+	s, err := newServer(defaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for _, tt := range []struct {
+		peer string
+		ok   bool
+	}{{"127.0.0.1:1", true}, {"127.9.9.9:1", true}, {"[::1]:1", true}, {"[::ffff:127.0.0.1]:1", true}, {"10.0.0.1:1", false}, {"[2001:db8::1]:1", false}} {
+		if got := s.refuse(netip.MustParseAddrPort(tt.peer)); (got == "") != tt.ok || got != "" && !strings.HasPrefix(got, "-DENIED ") {
+			t.Errorf("%s: %q", tt.peer, got)
+		}
+	}
+	if got := s.refuse(netip.AddrPort{}); got != "" {
+		t.Errorf("unix: %q", got)
+	}
+
+	stranger := netip.MustParseAddrPort("10.0.0.1:1")
+	s.cfg.password = "secret"
+	if got := s.refuse(stranger); got != "" {
+		t.Errorf("with a password: %q", got)
+	}
+	s.cfg.password, s.cfg.protected = "", false
+	if got := s.refuse(stranger); got != "" {
+		t.Errorf("without protection: %q", got)
+	}
+}
+
+func TestIdleClientsAreClosedButNotThoseWhoWait(t *testing.T) {
+	clock := newClock()
+	s := startServer(t, clock.install)
+	idle, busy, sub, mon := dial(t, s), dial(t, s), dial(t, s), dial(t, s)
+	busy.expect("CONFIG SET timeout 100", "+OK")
+	idle.expect("PING", "+PONG")
+	sub.expect("SUBSCRIBE c", "*3 $9 subscribe $1 c :1")
+	mon.expect("MONITOR", "+OK")
+
+	clock.advance(100 * time.Second)
+	busy.expect("PING", "+PONG")
+	clock.advance(time.Second)
+	for range 10 {
+		s.do(t, func() { s.checkClients(nil, 0) })
+	}
+	idle.expectEnd()
+	busy.expect("PUBLISH c m", ":1")
+	s.do(t, func() {
+		if len(s.clients) != 3 {
+			t.Errorf("%d clients are left", len(s.clients))
+		}
+	})
+}
+
+func TestACommandThatGrowsWithoutEndIsCutOff(t *testing.T) {
+	s := startServer(t)
+	admin := dial(t, s)
+	admin.expect("CONFIG SET client-query-buffer-limit 1mb", "+OK")
+	admin.expect("CONFIG SET client-query-buffer-limit 1kb", "-ERR CONFIG SET failed (possibly related to argument 'client-query-buffer-limit')"+
+		" - argument must be between 1048576 and 9223372036854775807 inclusive")
+	for _, arg := range []string{strings.Repeat("x", 1000), strings.Repeat("x", 100_000)} {
+		c := dial(t, s)
+		go func() {
+			io.WriteString(c, "*1000000\r\n")
+			for {
+				if _, err := fmt.Fprintf(c, "$%d\r\n%s\r\n", len(arg), arg); err != nil {
+					return
+				}
+			}
+		}()
+		if _, err := c.r.ReadByte(); err == nil {
+			t.Error("it got a reply")
+		}
+	}
+	admin.expect("PING", "+PONG")
+}
+
+func TestWithoutMemoryLeftOnlyWhatStoresIsRefused(t *testing.T) {
+	const oom = "-OOM command not allowed when used memory > 'maxmemory'."
+	s := startServer(t)
+	c := dial(t, s)
+	c.expect("CONFIG SET maxmemory 1mb", "+OK")
+	value, full := strings.Repeat("v", 1000), -1
+	for i := range 2000 {
+		c.send(array("SET", fmt.Sprint("k", i), value))
+		if got := c.reply(); got == oom {
+			full = i
+			break
+		}
+	}
+	if full < 900 || full > 1100 {
+		t.Fatalf("full after %d values of 1000 bytes", full)
+	}
+	c.expect("APPEND k0 v", oom)
+	c.expect("STRLEN k0", ":1000")
+	c.expect("EXPIRE k0 100", ":1")
+	c.expect("DEL k0 k1 k2", ":3")
+	c.expect("SET k0 v", "+OK")
+	c.expect("CONFIG SET maxmemory 0", "+OK")
+	c.expect("APPEND k0 v", ":2")
+}
+
+func TestClientListDescribesClients(t *testing.T) {
+	s := startServer(t)
+	c, sub := dial(t, s), dial(t, s)
+	c.expect("CLIENT SETNAME me", "+OK")
+	c.expect("CLIENT SETINFO LIB-NAME lib", "+OK")
+	c.expect("CLIENT SETINFO lib-ver 1.2", "+OK")
+	c.expect("CLIENT SETINFO lib-foo 1.2", "-ERR Unrecognized option 'lib-foo'")
+	c.send(array("CLIENT", "SETINFO", "LIB-NAME", "a b"))
+	c.receive("-ERR lib-name cannot contain spaces, newlines or special characters.")
+	c.expect("SELECT 5", "+OK")
+	c.expect("CLIENT ID", ":1")
+	sub.expect("SUBSCRIBE a b", "*3 $9 subscribe $1 a :1", "*3 $9 subscribe $1 b :2")
+	sub.expect("PSUBSCRIBE p", "*3 $10 psubscribe $1 p :3")
+
+	got := c.cmd("CLIENT INFO")
+	for _, want := range []string{"id=1 ", "addr=" + c.LocalAddr().String() + " ", "laddr=" + s.addr + " ", " name=me ", " age=0 ", " flags=N ", " db=5 ",
+		" cmd=client|info ", " resp=2 ", " lib-name=lib ", " lib-ver=1.2\n", " events=r "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	if got := c.cmd("CLIENT LIST TYPE pubsub"); !strings.Contains(got, "id=2 ") || strings.Contains(got, "id=1 ") || !strings.Contains(got, " flags=P db=0 sub=2 psub=1 ") {
+		t.Error(got)
+	}
+	if got := c.cmd("CLIENT LIST ID 1 7"); !strings.Contains(got, "id=1 ") || strings.Contains(got, "id=2 ") {
+		t.Error(got)
+	}
+	if got := c.cmd("CLIENT LIST"); strings.Count(got, "id=") != 2 {
+		t.Error(got)
+	}
+}
+
+func TestClientKillClosesOthersAtOnceAndItselfBehindTheReply(t *testing.T) {
+	s := startServer(t)
+	c := dial(t, s)
+	a, b, sub := dial(t, s), dial(t, s), dial(t, s)
+	b.expect("PING", "+PONG")
+	sub.expect("SUBSCRIBE x", "*3 $9 subscribe $1 x :1")
+	c.expect("CLIENT KILL "+a.LocalAddr().String(), "+OK")
+	a.expectEnd()
+	c.expect("CLIENT KILL TYPE pubsub LADDR "+s.addr, ":1")
+	sub.expectEnd()
+	c.expect("CLIENT KILL ADDR "+c.LocalAddr().String(), ":0")
+	c.expect("CLIENT KILL ID 3 SKIPME yes USER default", ":1")
+	b.expectEnd()
+	c.expect("CLIENT KILL ADDR "+c.LocalAddr().String()+" SKIPME no", ":1")
+	c.expectEnd()
+}
+
+func TestCommandsOfAContainerAreListedByHelp(t *testing.T) {
+	c := dial(t, startServer(t))
+	got := c.cmd("SLOWLOG HELP")
+	if want := "*4 +SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are: +GET [count] +LEN +RESET"; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSlowCommandsAreLogged(t *testing.T) {
+	s := startServer(t)
+	c := dial(t, s)
+	c.expect("SLOWLOG RESET", "+OK")
+	c.expect("CLIENT SETNAME me", "+OK")
+	c.expect("DEBUG SLEEP 0.02", "+OK")
+	c.expect("SLOWLOG LEN", ":1")
+	got := strings.Fields(c.cmd("SLOWLOG GET"))
+	want := strings.Fields("*1 *6 :0 :when :took *3 $5 DEBUG $5 SLEEP $4 0.02 $15 " + c.LocalAddr().String() + " $2 me")
+	if len(got) != len(want) {
+		t.Fatal(got)
+	}
+	for i := range want {
+		if want[i][0] != ':' && want[i][0] != '$' && got[i] != want[i] {
+			t.Errorf("got %q, want %q", got[i], want[i])
+		}
+	}
+
+	// With 0 everything is slow, and only so many are kept.
+	c.expect("CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 3", "+OK")
+	for range 5 {
+		c.expect("PING", "+PONG")
+	}
+	c.send(array(append([]string{"MGET"}, strings.Fields(strings.Repeat("k ", 40))...)...))
+	c.reply()
+	c.send(array("ECHO", strings.Repeat("x", 200)))
+	c.reply()
+	c.expect("SLOWLOG LEN", ":3")
+	text := c.cmd("SLOWLOG GET 10")
+	for _, want := range []string{"... (10 more arguments)", strings.Repeat("x", 128) + "... (72 more bytes)", "$7 SLOWLOG $3 LEN"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+	if got := c.cmd("SLOWLOG GET 1"); !strings.HasPrefix(got, "*1 ") {
+		t.Error(got)
+	}
+	c.expect("CONFIG SET slowlog-log-slower-than -1", "+OK")
+	c.expect("SLOWLOG RESET", "+OK")
+	c.expect("DEBUG SLEEP 0.011", "+OK")
+	c.expect("SLOWLOG LEN", ":0")
+}
+
+func TestShutdownEndsTheProgramCleanly(t *testing.T) {
+	p := startProcess(t, 0, "127.0.0.1:0")
+	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
+	other.expect("PING", "+PONG")
+	c.send(array("SHUTDOWN", "NOSAVE"))
+	c.expectEnd()
+	other.expectEnd()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &p.stderr)
+	}
+}
+
+// A signal does not cut off replies that a client is still taking.
+func TestASignalLetsRepliesFinish(t *testing.T) {
+	const size = 16 << 20
+	p := startProcess(t, 0, "127.0.0.1:0")
+	c, idle := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
+	c.send(array("SET", "key", strings.Repeat("v", size)))
+	c.receive("+OK")
+	idle.expect("PING", "+PONG")
+	c.send(array("GET", "key"))
+	if _, err := c.r.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	idle.expectEnd() // so the signal has come
+	if got := len(c.reply()); got != size+len("$16777216 ") {
+		t.Errorf("a reply of %d bytes", got)
+	}
+	c.expectEnd()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &p.stderr)
+	}
+}
+
+func TestALimitForOtherClientsClosesOneThatDoesNotRead(t *testing.T) {
+	s := startServer(t)
+	lazy, c := dial(t, s), dial(t, s)
+	c.send(array("CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"))
+	c.receive("+OK")
+	c.send(array("SET", "key", strings.Repeat("v", 16<<20)))
+	c.receive("+OK")
+	lazy.send(array("GET", "key"))
+	for n := -1; n != 1; {
+		s.do(t, func() { n = len(s.clients) })
+	}
+	c.expect("STRLEN key", ":16777216")
+}
