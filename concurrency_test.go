@@ -108,7 +108,7 @@ func TestServerAndClientShareTheProcessors(t *testing.T) {
 			var spinning atomic.Bool
 			for range 4 {
 				wg.Go(func() {
-					if err := roundTrips(addr, 50, func() {}); err != nil {
+					if err := roundTrips(addr, 20, func() {}); err != nil {
 						t.Error(err)
 					}
 				})

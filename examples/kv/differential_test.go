@@ -219,7 +219,7 @@ func (g generator) line() string {
 	case "GETRANGE":
 		args = append(args, g.key(), g.offset(), g.offset())
 	case "SETRANGE":
-		args = append(args, g.key(), g.offset(), g.value())
+		args = append(args, g.key(), g.pick("0", "1", "3", "20", "-1", "536870912", "x"), g.value())
 	case "RENAME", "RENAMENX":
 		args = append(args, g.key(), g.key())
 	case "EXPIREAT", "PEXPIREAT":
