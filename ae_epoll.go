@@ -5,6 +5,7 @@ package ae
 import (
 	"math"
 	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -153,7 +154,7 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 // goroutine that blocks unannounced stops the garbage collector for the whole
 // process.
 func (e *epoll) look() (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
 		uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
 	if errno != 0 {
 		return 0, errno

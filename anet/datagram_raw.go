@@ -24,7 +24,7 @@ func recvFrom(fd int, p []byte) (int, netip.AddrPort, bool, syscall.Errno) {
 	msg.SetIovlen(1)
 
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT)
+		n, _, errno := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT)
 		if errno == 0 {
 			raceReceived(fd, p[:n])
 			return int(n), fromRaw(&sa), msg.Flags&unix.MSG_TRUNC != 0, 0
@@ -49,7 +49,7 @@ func sendTo(fd int, p []byte, to netip.AddrPort) error {
 	raceSending(p)
 
 	for {
-		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		_, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(name)), size)
 		if errno == 0 {
 			return nil

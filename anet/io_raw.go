@@ -23,7 +23,7 @@ const (
 
 func recv(fd int, p []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			raceReceived(fd, p[:n])
@@ -39,7 +39,7 @@ func send(fd int, p []byte) (int, syscall.Errno) {
 	raceSending(p)
 
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		if errno == 0 {
 			return int(n), 0
@@ -52,6 +52,6 @@ func send(fd int, p []byte) (int, syscall.Errno) {
 
 // statusNonblock asks for O_NONBLOCK. The call never waits.
 func statusNonblock(fd int) (bool, syscall.Errno) {
-	flags, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
+	flags, _, errno := syscall.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
 	return flags&unix.O_NONBLOCK != 0, errno
 }
