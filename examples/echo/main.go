@@ -47,19 +47,18 @@ const (
 type server struct {
 	el       *ae.EventLoop
 	listener int
-	clients  map[int]*client
+	clients  []*client      // by descriptor: the kernel hands out the lowest free number
 	starved  bool           // accepting failed and has not worked again yet
 	buf      [16 << 10]byte // what one read takes; all clients take turns with it
+
+	// Evaluating s.onReadable allocates, so it is done once.
+	readable, writable ae.FileProc
 }
 
 // client is one connection. While its peer keeps up it owns no buffer.
 type client struct {
-	srv  *server
 	fd   int
 	rest []byte // what has been read and not yet written back
-
-	// Evaluating c.onReadable allocates, so it is done once.
-	readable, writable ae.FileProc
 }
 
 // serve runs the server until ctx is done.
@@ -81,7 +80,8 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := &server{el: el, listener: ln, clients: map[int]*client{}}
+	s := &server{el: el, listener: ln}
+	s.readable, s.writable = s.onReadable, s.onWritable
 	defer s.close()
 	if network == "unix" && address[0] != '@' { // an abstract name is no file
 		defer os.Remove(address)
@@ -100,7 +100,9 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 // close closes what the loop, by design, leaves open.
 func (s *server) close() {
 	for _, c := range s.clients {
-		c.close()
+		if c != nil {
+			s.drop(c)
+		}
 	}
 	anet.Close(s.listener)
 }
@@ -141,11 +143,13 @@ func (s *server) pauseAccepting(err error) {
 }
 
 func (s *server) addClient(fd int) {
-	c := &client{srv: s, fd: fd}
-	c.readable, c.writable = c.onReadable, c.onWritable
+	c := &client{fd: fd}
+	for fd >= len(s.clients) {
+		s.clients = append(s.clients, nil)
+	}
 	s.clients[fd] = c
-	if s.el.CreateFileEvent(fd, ae.Readable, c.readable) != nil {
-		c.close()
+	if s.el.CreateFileEvent(fd, ae.Readable, s.readable) != nil {
+		s.drop(c)
 		return
 	}
 	anet.SetNoDelay(fd, true) // no harm where it does not apply
@@ -153,30 +157,30 @@ func (s *server) addClient(fd int) {
 
 // onReadable reads what has come (7) and writes it back (8). What the peer has
 // no room for waits for the write callback.
-func (c *client) onReadable(el *ae.EventLoop, fd int, _ ae.Mask) {
-	buf := c.srv.buf[:]
-	n, err := anet.Read(fd, buf)
+func (s *server) onReadable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	n, err := anet.Read(fd, s.buf[:])
 	if err == anet.ErrWouldBlock {
 		return
 	}
 	if err != nil { // io.EOF, or the connection was reset
-		c.close()
+		s.drop(s.clients[fd])
 		return
 	}
-	c.write(buf[:n])
+	s.write(s.clients[fd], s.buf[:n])
 }
 
 // onWritable goes on with the rest (8).
-func (c *client) onWritable(el *ae.EventLoop, fd int, _ ae.Mask) {
-	c.write(c.rest)
+func (s *server) onWritable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	c := s.clients[fd]
+	s.write(c, c.rest)
 }
 
-// write writes p. While a rest remains, Writable is watched instead of Readable:
-// a peer that sends and never reads costs this server one buffer.
-func (c *client) write(p []byte) {
+// write writes p to c. While a rest remains, Writable is watched instead of
+// Readable: a peer that sends and never reads costs this server one buffer.
+func (s *server) write(c *client, p []byte) {
 	n, err := anet.Write(c.fd, p)
 	if err != nil && err != anet.ErrWouldBlock {
-		c.close()
+		s.drop(c)
 		return
 	}
 
@@ -184,28 +188,28 @@ func (c *client) write(p []byte) {
 	switch {
 	case n == len(p) && paused:
 		c.rest = nil
-		c.watch(ae.Readable, c.readable, ae.Writable)
+		s.watch(c, ae.Readable, s.readable, ae.Writable)
 	case n < len(p) && paused:
 		c.rest = p[n:]
 	case n < len(p):
 		c.rest = bytes.Clone(p[n:])
-		c.watch(ae.Writable, c.writable, ae.Readable)
+		s.watch(c, ae.Writable, s.writable, ae.Readable)
 	}
 }
 
 // watch has the loop watch c for the event on, and no longer for off.
-func (c *client) watch(on ae.Mask, proc ae.FileProc, off ae.Mask) {
-	if err := c.srv.el.CreateFileEvent(c.fd, on, proc); err != nil {
-		c.close()
+func (s *server) watch(c *client, on ae.Mask, proc ae.FileProc, off ae.Mask) {
+	if s.el.CreateFileEvent(c.fd, on, proc) != nil {
+		s.drop(c)
 		return
 	}
-	c.srv.el.DeleteFileEvent(c.fd, off)
+	s.el.DeleteFileEvent(c.fd, off)
 }
 
-// close takes the descriptor out of the loop first: its number may come back
-// with the next accept.
-func (c *client) close() {
-	c.srv.el.DeleteFileEvent(c.fd, ae.Readable|ae.Writable)
-	delete(c.srv.clients, c.fd)
+// drop takes the descriptor out of the loop before it closes it: the number may
+// come back with the next accept.
+func (s *server) drop(c *client) {
+	s.el.DeleteFileEvent(c.fd, ae.Readable|ae.Writable)
+	s.clients[c.fd] = nil
 	anet.Close(c.fd)
 }
