@@ -112,9 +112,9 @@ type fileEvent struct {
 }
 
 const (
-	minTable = 64   // first size of the table of file events
-	minFired = 64   // first size of a batch; it doubles whenever a poll fills it
-	maxFired = 4096 // bounds how long a batch can hold up time events
+	minTable = 64  // first size of the table of file events
+	minFired = 64  // first size of a batch; it doubles whenever a poll fills it
+	maxFired = 512 // a batch as long as this is dispatched while what poll touched is still cached
 
 	// maxWait bounds one sleep. Kernels differ in how long a timeout they take;
 	// past a day the loop simply looks at the clock again.

@@ -265,16 +265,21 @@ var filePromises = []promise{
 	{"ManyReadyDescriptorsAllGetTheirTurn", "a batch smaller than the number of ready descriptors starves none", func(t *testing.T) {
 		el := newLoop(t)
 		calls := map[int]int{}
-		for range 200 {
-			r, w := pipe(t)
-			send(t, w, "x") // never read: ready for good
-			create(t, el, r, ae.Readable, func(_ *ae.EventLoop, fd int, _ ae.Mask) { calls[fd]++ })
+		r, w := pipe(t)
+		send(t, w, "x") // never read: ready for good
+		for range 600 {
+			fd, err := dupAbove(r, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeLater(t, fd)
+			create(t, el, fd, ae.Readable, func(_ *ae.EventLoop, fd int, _ ae.Mask) { calls[fd]++ })
 		}
 		for range 8 {
 			poll(t, el)
 		}
-		if len(calls) != 200 {
-			t.Errorf("%d of 200 ready descriptors were called in 8 iterations", len(calls))
+		if len(calls) != 600 {
+			t.Errorf("%d of 600 ready descriptors were called in 8 iterations", len(calls))
 		}
 	}},
 }

@@ -24,7 +24,7 @@ func BenchmarkChainFloor(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			events := make([]unix.EpollEvent, 4096)
+			events := make([]unix.EpollEvent, 512)
 			buf := make([]byte, 1)
 			p := unsafe.Pointer(&buf[0])
 			for b.Loop() {

@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 
 static int ep;
-static struct epoll_event events[4096];
+static struct epoll_event events[512];
 
 static void watch(int op, int fd, uint32_t what, void *data) {
     struct epoll_event ev = {.events = what, .data.ptr = data};
@@ -14,7 +14,7 @@ static void watch(int op, int fd, uint32_t what, void *data) {
 }
 
 static void ring_poll(void) {
-    int n = epoll_wait(ep, events, 4096, -1);
+    int n = epoll_wait(ep, events, 512, -1);
     for (int i = 0; i < n; i++) ring_step((int)(intptr_t)events[i].data.ptr);
 }
 
@@ -36,7 +36,7 @@ static void serve(int port) {
     int ln = listen_on(port);
     watch(EPOLL_CTL_ADD, ln, EPOLLIN, NULL);
     for (;;) {
-        int n = epoll_wait(ep, events, 4096, -1);
+        int n = epoll_wait(ep, events, 512, -1);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if (!c) {
