@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,7 +104,9 @@ func infoMemory(s *server, b *strings.Builder) {
 	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_human:%.2fM\r\nused_memory_rss:%d\r\n", used, float64(used)/(1<<20), m.Sys-m.HeapReleased)
 	fmt.Fprintf(b, "used_memory_dataset:%d\r\nallocated_for_dataset:%d\r\nmem_clients_normal:%d\r\n", s.memory(), held, output)
 	fmt.Fprintf(b, "maxmemory:%d\r\nmaxmemory_policy:noeviction\r\nmem_allocator:go\r\n", s.cfg.maxMemory)
-	fmt.Fprintf(b, "gc_runs:%d\r\ngc_pause_total_usec:%d\r\n", m.NumGC, m.PauseTotalNs/1000)
+	collecting := m.GCCPUFraction * float64(runtime.GOMAXPROCS(0)) * float64(time.Since(s.started).Microseconds())
+	fmt.Fprintf(b, "gc_runs:%d\r\ngc_pause_total_usec:%d\r\ngc_pause_max_usec:%d\r\ngc_cpu_usec:%.0f\r\n",
+		m.NumGC, m.PauseTotalNs/1000, slices.Max(m.PauseNs[:])/1000, collecting)
 }
 
 func infoStats(s *server, b *strings.Builder) {

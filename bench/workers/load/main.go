@@ -105,7 +105,8 @@ func closed(o options) {
 	u.report()
 }
 
-// fill sets every key once.
+// fill sets every key once. A thousand requests are always under way, so the longest time without a reply is that of the
+// slowest one.
 func fill(o options) {
 	if o.what != "memcache-set" {
 		o.what = "set"
@@ -114,11 +115,17 @@ func fill(o options) {
 	c := dial(o, 10)
 	c.sequence = 1
 	start := time.Now()
+	last, silence := start, time.Duration(0)
 	c.sendAll()
 	for c.replies < o.keys {
-		c.step()
+		before := c.replies
+		if now := c.step(); c.replies > before {
+			silence = max(silence, now.Sub(last))
+			last = now
+		}
 	}
 	work.Print("fill", float64(c.replies)/time.Since(start).Seconds(), "/s")
+	work.Print("silence", work.Micros(silence), "us")
 }
 
 // idle opens connections, asks once on each, and holds them until its input ends.
