@@ -24,6 +24,7 @@ const (
 // every event.
 type epoll struct {
 	fd      int
+	spare   int         // a second instance, for rebuild when no descriptor is left; or -1
 	slots   []epollSlot // by descriptor
 	events  []unix.EpollEvent
 	noNanos bool // epoll_pwait2 is missing or forbidden here
@@ -41,7 +42,12 @@ func newBackend() (backend, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	return &epoll{fd: fd}, nil
+	spare, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	return &epoll{fd: fd, spare: spare}, nil
 }
 
 func (e *epoll) add(fd int, old, mask Mask) error {
@@ -197,31 +203,59 @@ func (e *epoll) waitNanos(d time.Duration) (int, error) {
 
 // rebuild moves every registration to a new epoll instance. It is the only way
 // to get rid of an orphan: a file that was closed before del, and that somebody
-// else still holds open, can no longer be named, but would be reported for ever.
-// Should the system have no descriptor or memory for it, the orphan stays until
-// the next poll tries again.
+// else still holds open, can no longer be named, but would be reported for ever,
+// and the loop would spin. So an instance is kept in reserve: orphans are made
+// by programs that lose descriptors, and those run out of them. Should the
+// kernel have no memory, the orphan stays until the next poll tries again.
 func (e *epoll) rebuild() {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
+	if e.spare < 0 {
+		e.restock()
+	}
+	if e.spare < 0 {
 		return
 	}
+	old := e.spare
+	if e.moveTo(e.spare) {
+		old, e.fd = e.fd, e.spare
+	}
+	unix.Close(old)
+	e.restock()
+}
+
+// restock makes a new spare instance, if it can.
+func (e *epoll) restock() {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		fd = -1
+	}
+	e.spare = fd
+}
+
+// moveTo adds to epfd what the present instance still knows by its number:
+// another file may have the number now, one that cannot even be watched. It
+// returns false if the kernel cannot take them all.
+func (e *epoll) moveTo(epfd int) bool {
 	for i, slot := range e.slots {
 		if slot.mask == None {
 			continue
 		}
-		// Only what the old instance still knows by this number is moved: another
-		// file may have the number now.
-		if e.ctl(unix.EPOLL_CTL_MOD, i, slot) != nil {
+		switch e.ctl(unix.EPOLL_CTL_MOD, i, slot) {
+		case nil:
+			if epollCtl(epfd, unix.EPOLL_CTL_ADD, i, slot) != nil {
+				return false
+			}
+		case unix.ENOENT, unix.EBADF, unix.EPERM, unix.EINVAL:
 			e.slots[i].mask = None
-			continue
-		}
-		if epollCtl(fd, unix.EPOLL_CTL_ADD, i, slot) != nil {
-			unix.Close(fd)
-			return
+		default:
+			return false
 		}
 	}
-	unix.Close(e.fd)
-	e.fd = fd
+	return true
 }
 
-func (e *epoll) close() error { return unix.Close(e.fd) }
+func (e *epoll) close() error {
+	if e.spare >= 0 {
+		unix.Close(e.spare)
+	}
+	return unix.Close(e.fd)
+}

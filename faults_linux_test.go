@@ -38,8 +38,9 @@ func strace(t *testing.T, child string, args []string, options ...string) (log, 
 		t.Skip("strace is not installed")
 	}
 	file := t.TempDir() + "/strace"
-	cmd := exec.Command(path, slices.Concat([]string{"-f", "-qq", "-o", file}, options, []string{os.Args[0]}, args)...)
-	cmd.Env = append(os.Environ(), "AE_CHILD="+child)
+	cmd := exec.Command(path, slices.Concat([]string{"-f", "--seccomp-bpf", "-qq", "-o", file}, options, []string{os.Args[0]}, args)...)
+	// Under -race a process sleeps a second before it exits, unless told not to.
+	cmd.Env = append(os.Environ(), "AE_CHILD="+child, "GORACE=atexit_sleep_ms=0")
 	output, err := cmd.CombinedOutput()
 	if os.Getenv("CI") == "" && strings.Contains(string(output), "PTRACE_TRACEME") {
 		t.Skipf("ptrace(2) is not permitted here: %s", output)
