@@ -1,0 +1,108 @@
+package anet
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// swept are the system calls that this package makes. (Not close: a fault would keep the descriptor open.)
+var swept = []string{
+	"socket", "bind", "listen", "accept4", "connect", "setsockopt", "getsockopt", "getsockname", "getpeername", "fcntl",
+	"pipe2", "socketpair", "shutdown", "fchmodat", "unlinkat", "newfstatat", "poll", "ppoll",
+	"read", "write", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg",
+}
+
+// otherwise are the calls whose failure an op meets in its own way.
+var otherwise = map[string]string{
+	"listen any getsockname":  "the op asks LocalString, which has ? for it",
+	"listen any getsockopt":   "likewise",
+	"listen unix newfstatat":  "the op looks whether the file is gone",
+	"replace unix newfstatat": "what cannot be looked at is not replaced: EADDRINUSE",
+	"replace unix connect":    "only ECONNREFUSED proves that nobody listens: EADDRINUSE",
+}
+
+// A made call is one that an op made: the n-th of that name by its thread.
+type madeCall struct {
+	name string
+	n    int
+}
+
+// callsOf returns the system calls that an op makes when all is well.
+func callsOf(t *testing.T, op string) (calls []madeCall) {
+	t.Helper()
+	output := filepath.Join(t.TempDir(), "trace")
+	t.Setenv(opVar, op)
+	t.Setenv(dirVar, shortDir(t))
+	runChild(t, "op", strace(t, output)...)
+	trace, err := os.ReadFile(output)
+	noError(t, err)
+
+	line := regexp.MustCompile(`^(\d+) +(\w+)\((.*)`)
+	count := map[string]int{}
+	marked, racing := "", strings.Contains(string(trace), `write(-1, "", 0`)
+	for text := range strings.Lines(string(trace)) {
+		m := line.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		thread, name, args := m[1], m[2], m[3]
+		count[thread+name]++
+		switch {
+		case strings.HasPrefix(args, `-1, "begin"`):
+			marked = thread
+		case strings.HasPrefix(args, `-1, "end"`):
+			return calls
+		case racing && (name == "read" || name == "write"): // the detector makes empty ones of its own
+		case thread == marked && slices.Contains(swept, name):
+			calls = append(calls, madeCall{name, count[thread+name]})
+		}
+	}
+	t.Fatalf("the marks are missing:\n%s", trace)
+	return nil
+}
+
+// Each call that each operation makes is made to fail in each way that means trouble: what comes of it is that error or a
+// retry. No descriptor is lost, and nothing hangs.
+func TestEveryCallThatFailsIsAnErrorOrARetry(t *testing.T) {
+	faults := 0
+	for _, op := range slices.Sorted(maps.Keys(ops)) {
+		if op == "close" || op == "permissions" {
+			continue // their own tests say more
+		}
+		for _, c := range callsOf(t, op) {
+			for _, errno := range []string{"EINTR", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"} {
+				faults++
+				sweep(t, op, c, errno)
+			}
+		}
+	}
+	t.Logf("%d faults injected", faults)
+}
+
+func sweep(t *testing.T, op string, c madeCall, errno string) {
+	t.Run(fmt.Sprintf("%s/%s-%d/%s", op, c.name, c.n, errno), func(t *testing.T) {
+		t.Setenv(opVar, op)
+		t.Setenv(dirVar, shortDir(t))
+		output := filepath.Join(t.TempDir(), "trace")
+		inject := fmt.Sprintf("inject=%s:error=%s:when=%d", c.name, errno, c.n)
+		out := runChild(t, "op", strace(t, output, "trace="+c.name, inject)...)
+
+		trace, err := os.ReadFile(output)
+		noError(t, err)
+		if !strings.Contains(string(trace), "INJECTED") {
+			t.Error("nothing was injected")
+		}
+		if _, ok := otherwise[op+" "+c.name]; ok || errno == "EINTR" {
+			return // runChild has seen to it that no descriptor was lost
+		}
+		if !strings.Contains(out, "errno "+errno+":") {
+			t.Errorf("the error became: %s", out)
+		}
+	})
+}
