@@ -438,8 +438,8 @@ func (a *aof) repair() error {
 	return a.write()
 }
 
-// close writes and syncs what is left.
-func (a *aof) close() {
+// close writes and syncs what is left, and returns why it could not.
+func (a *aof) close() error {
 	a.syncing.Wait()
 	a.broken = a.broken || a.busy && a.result != nil
 	a.busy = false
@@ -451,6 +451,7 @@ func (a *aof) close() {
 		a.fail(err) // the replies of the last iteration are not sent yet
 	}
 	a.file.Close()
+	return err
 }
 
 // infoPersistence writes the section of INFO about it.

@@ -352,6 +352,29 @@ func TestAFullDiskRefusesWritesUntilThereIsRoom(t *testing.T) {
 	}
 }
 
+// Who stops the server learns from its exit code that the file is not what it
+// should be.
+func TestAFileThatCannotBeSavedAtTheEndMakesForExitCode1(t *testing.T) {
+	p := startProcess(t, 0, "127.0.0.1:0", "-appendonly", "yes", "-appendfilename", tempFile(t))
+	limit := &unix.Rlimit{Cur: 100, Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_FSIZE, limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	c := dialTo(t, "tcp", p.addr)
+	c.cmd("SET key " + strings.Repeat("v", 200))
+	if err := p.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+
+	var exit *exec.ExitError
+	if err := p.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("%v, want exit code 1", err)
+	}
+	if said := p.stderr.String(); !strings.Contains(said, "\nkv: write ") {
+		t.Errorf("it says: %s", said)
+	}
+}
+
 // The order of the system calls is what "always" promises: the file is written
 // and synced, and then the reply leaves.
 func TestAlwaysSyncsBeforeItReplies(t *testing.T) {

@@ -1,0 +1,171 @@
+// Kv is a small server that speaks the protocol of Redis: a hash table behind a
+// socket, on one goroutine and one event loop.
+//
+//	go run ./examples/kv
+//	redis-cli -p 6380
+//
+// The chain from a connection to its replies is in server.go, and is that of
+// Redis: the listener becomes readable and acceptConnections accepts; a client
+// becomes readable and its readable executes every complete command in what it
+// read, appending the replies to the client's output; before the loop sleeps,
+// flushAll writes the outputs; and only a client whose socket could not take all
+// of its output waits to become writable.
+//
+// This file has how the server starts and ends. The others: resp.go is the
+// protocol, commands.go the table of commands and their execution, strings.go,
+// keys.go, clients.go and pubsub.go what they do, db.go and memory.go the data,
+// aof.go and aof_load.go its copy on disk, config.go the settings, info.go and
+// slowlog.go what the server says about itself, glob.go the patterns.
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+)
+
+// How the server starts and ends.
+
+// shutdownGrace is how long clients have to take the last of their replies.
+const shutdownGrace = 5 * time.Second
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "kv:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, stdout io.Writer) (err error) {
+	flags := flag.NewFlagSet("kv", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // its errors are returned, and then need no second mention
+	addr := flags.String("addr", "127.0.0.1:6380", "listen on `host:port`, or unix:path")
+	cfg := defaultConfig()
+	cfg.addFlags(flags)
+	err = flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(stdout)
+		flags.Usage()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+
+	// There are few pointers to follow, so collecting often is cheap, and the
+	// garbage there is (large values that were replaced) does not pile up.
+	debug.SetGCPercent(25)
+
+	s, err := newServer(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, s.close()) }()
+	if err := s.listen(*addr); err != nil {
+		return err
+	}
+	if cfg.appendOnly {
+		// After listen, or a second server would cut and compact the file of the
+		// first before it found its address taken. Who connects meanwhile waits.
+		if err := s.openAOF(cfg.appendFile); err != nil {
+			return err
+		}
+	}
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go s.awaitSignals(signals)
+	fmt.Fprintln(stdout, "kv: listening on", s.address)
+	return s.el.Main()
+}
+
+// awaitSignals ends the server when a signal asks for it. It runs on a goroutine of
+// its own, from where only Post and Stop may be called.
+func (s *server) awaitSignals(signals <-chan os.Signal) {
+	for range signals {
+		if s.el.Post(s.shutDown) != nil {
+			return // the loop is closed
+		}
+	}
+}
+
+// listen binds the address, host:port or unix:path, and begins to accept.
+func (s *server) listen(addr string) (err error) {
+	s.network = "tcp"
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		s.network, addr = "unix", path
+	}
+	s.listener, err = anet.ListenConfig{Backlog: 511, Replace: true}.Listen(s.network, addr)
+	if err != nil {
+		return err
+	}
+
+	s.address = anet.LocalString(s.listener)
+	if s.network == "unix" {
+		s.address = "unix:" + s.address
+	}
+	return s.el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections)
+}
+
+// close writes what can still be written, and closes everything. The error is that
+// of the append-only file.
+func (s *server) close() (err error) {
+	if s.aof != nil {
+		err = s.aof.close()
+	}
+	s.flushAll()
+	for len(s.clients) > 0 {
+		s.clients[0].close()
+	}
+	if s.listener >= 0 {
+		if path, ok := strings.CutPrefix(s.address, "unix:"); ok {
+			os.Remove(path)
+		}
+		anet.Close(s.listener)
+	}
+	s.el.Close()
+	return err
+}
+
+// shutDown ends the server: nobody new is accepted, nothing more is read, and as
+// soon as all replies are written the loop stops. Called again, it stops at once.
+func (s *server) shutDown(el *ae.EventLoop) {
+	if s.ending {
+		el.Stop()
+		return
+	}
+	s.ending = true
+	s.log.Info("shutting down")
+	_ = el.DeleteFileEvent(s.listener, ae.Readable)
+	for _, c := range slices.Clone(s.clients) {
+		if len(c.out.buf) == 0 {
+			c.close()
+		} else {
+			c.finish()
+		}
+	}
+
+	if len(s.clients) == 0 {
+		el.Stop()
+	}
+	el.CreateTimeEvent(shutdownGrace, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
+		s.log.Warn("some clients did not take their replies", "clients", len(s.clients))
+		el.Stop()
+		return ae.NoMore
+	})
+}

@@ -1,0 +1,272 @@
+package main
+
+import "encoding/binary"
+
+// Where the keys of a db are kept: records in chunks, and the expiry table. The
+// comment of type db says why.
+
+// A ref is the number of a chunk and an offset in it.
+type ref uint64
+
+type chunk struct {
+	mem  []byte
+	used int // bytes appended
+	live int // bytes of them in records that are in use
+}
+
+type expiry struct {
+	at   ref
+	when int64 // milliseconds since 1970
+}
+
+// The records.
+
+// A record begins with its header: next ref, bytes in all, number of its expiry
+// entry or 0, length of key and of value.
+type record []byte
+
+const (
+	headerSize = 24
+	freed      = 1 << 31 // in the length of the value: the record is not in use
+	isBig      = 1 << 30 // likewise: the value is a number in db.big
+)
+
+var order = binary.LittleEndian
+
+func (r record) next() ref          { return ref(order.Uint64(r)) }
+func (r record) setNext(at ref)     { order.PutUint64(r, uint64(at)) }
+func (r record) size() int          { return int(order.Uint32(r[8:])) }
+func (r record) expiry() uint32     { return order.Uint32(r[12:]) }
+func (r record) setExpiry(i uint32) { order.PutUint32(r[12:], i) }
+func (r record) keyLen() int        { return int(order.Uint32(r[16:])) }
+func (r record) key() []byte        { return r[headerSize : headerSize+r.keyLen()] }
+func (r record) tag() uint32        { return order.Uint32(r[20:]) }
+func (r record) setTag(t uint32)    { order.PutUint32(r[20:], t) }
+
+func (r record) init(size int, key []byte) {
+	order.PutUint32(r[8:], uint32(size))
+	r.setExpiry(0)
+	order.PutUint32(r[16:], uint32(len(key)))
+	r.setTag(0)
+	copy(r[headerSize:], key)
+}
+
+// recordSize returns the size of a record: a multiple of 8, so that a short
+// value can grow a little in its place.
+func recordSize(key, value int) int {
+	if value >= bigArg {
+		value = 4
+	}
+	return (headerSize + key + value + 7) &^ 7
+}
+
+func (d *db) record(at ref) record { return d.chunks[at>>32].mem[uint32(at):] }
+
+// fits tells whether the record may stay where it is when it needs size bytes:
+// it must have them, and not many more than that.
+func (d *db) fits(at ref, size int) bool {
+	have := d.record(at).size()
+	return size <= have && have <= 2*size+32
+}
+
+func (d *db) value(r record) []byte {
+	tag := r.tag()
+	room := r[headerSize+r.keyLen():]
+	if tag&isBig != 0 {
+		return d.big[order.Uint32(room)]
+	}
+	return room[:tag:tag]
+}
+
+// store writes the value of a record that has room for it.
+func (d *db) store(at ref, value []byte) {
+	r := d.record(at)
+	d.dropBig(r)
+
+	room := r[headerSize+r.keyLen():]
+	if len(value) < bigArg {
+		r.setTag(uint32(copy(room, value)))
+		return
+	}
+
+	order.PutUint32(room, d.addBig(value))
+	r.setTag(isBig)
+}
+
+func (d *db) addBig(value []byte) (i uint32) {
+	d.bigBytes += cap(value)
+	if n := len(d.bigFree); n > 0 {
+		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
+		d.big[i] = value
+		return i
+	}
+	d.big = append(d.big, value)
+	return uint32(len(d.big) - 1)
+}
+
+func (d *db) dropBig(r record) {
+	if r.tag()&isBig == 0 {
+		return
+	}
+	i := order.Uint32(r[headerSize+r.keyLen():])
+	d.bigBytes -= cap(d.big[i])
+	d.big[i] = nil
+	d.bigFree = append(d.bigFree, i)
+}
+
+// The chunks.
+
+// alloc returns size bytes behind the last record of the current chunk, or of a
+// new one: as large as the record needs, if that is more than a chunk has.
+func (d *db) alloc(size int) ref {
+	c := &d.chunks[d.current]
+	if len(c.mem)-c.used < size {
+		d.current = d.addChunk(max(size, chunkSize))
+		c = &d.chunks[d.current]
+	}
+
+	at := ref(d.current)<<32 | ref(c.used)
+	c.used += size
+	c.live += size
+	d.live += size
+	return at
+}
+
+func (d *db) addChunk(size int) (number int) {
+	d.total += size
+	fresh := chunk{mem: make([]byte, size)}
+	if n := len(d.vacant); n > 0 {
+		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]
+		d.chunks[number] = fresh
+		return number
+	}
+	d.chunks = append(d.chunks, fresh)
+	return len(d.chunks) - 1
+}
+
+// free gives a record back, with the value that it has elsewhere.
+func (d *db) free(at ref) {
+	r := d.record(at)
+	d.dropBig(r)
+	r.setTag(freed)
+	d.vacate(at, r.size())
+}
+
+// vacate counts a record out of its chunk, and gives back a chunk without any.
+func (d *db) vacate(at ref, size int) {
+	number := int(at >> 32)
+	c := &d.chunks[number]
+	c.live -= size
+	d.live -= size
+
+	switch {
+	case c.live > 0:
+		return
+	case number == d.current && len(c.mem) == chunkSize:
+		c.used = 0 // to be filled again
+		return
+	case number == d.current:
+		d.current = 0
+	case number == d.victim:
+		d.victim = 0
+	}
+	d.total -= len(c.mem)
+	*c = chunk{}
+	d.vacant = append(d.vacant, number)
+}
+
+// compact does its share of the compaction after a change of size bytes. A chunk
+// worth emptying has at least a third of holes, so looking at four times what
+// was changed gives back more than can have been lost.
+func (d *db) compact(size int) {
+	if d.victim == 0 {
+		if d.total-d.live <= d.total/3+2*chunkSize {
+			return
+		}
+		d.victim, d.emptied = d.worst(), 0
+	}
+
+	for budget := 4*size + 256; budget > 0 && d.victim != 0; {
+		at := ref(d.victim)<<32 | ref(d.emptied)
+		r := d.record(at)
+		size := r.size()
+		if r.tag() != freed {
+			d.move(at, r)
+		}
+		d.emptied += size
+		budget -= size
+	}
+}
+
+// worst returns the chunk with the most holes.
+func (d *db) worst() (number int) {
+	most := 0
+	for i := range d.chunks {
+		c := &d.chunks[i]
+		if holes := len(c.mem) - c.live; holes > most && i != d.current {
+			number, most = i, holes
+		}
+	}
+	return number
+}
+
+// move copies a record to the current chunk and makes everything refer to it there.
+func (d *db) move(at ref, r record) {
+	h := d.hash(r.key())
+	prev, _ := d.find(h, r.key())
+
+	to := d.alloc(r.size())
+	copy(d.record(to), r[:r.size()])
+	d.link(h, prev, to)
+	if i := r.expiry(); i != 0 {
+		d.expiryAt(i).at = to
+	}
+	r.setTag(freed)
+	d.vacate(at, r.size())
+}
+
+// The expiry table. Entries are numbered from 1, for 0 to mean none.
+
+func (d *db) expiryAt(i uint32) *expiry {
+	return &d.expires[(i-1)/pageExpiries][(i-1)%pageExpiries]
+}
+
+func (d *db) setExpiry(at ref, when int64) {
+	r := d.record(at)
+	switch i := r.expiry(); {
+	case i == 0 && when == 0:
+	case when == 0:
+		d.dropExpiry(i)
+		r.setExpiry(0)
+	case i != 0:
+		d.expiryAt(i).when = when
+	default:
+		if d.expiring == len(d.expires)*pageExpiries {
+			d.expires = append(d.expires, make([]expiry, pageExpiries))
+		}
+		d.expiring++
+		*d.expiryAt(uint32(d.expiring)) = expiry{at, when}
+		r.setExpiry(uint32(d.expiring))
+	}
+}
+
+// dropExpiry fills the place of an entry with the last one.
+func (d *db) dropExpiry(i uint32) {
+	last := *d.expiryAt(uint32(d.expiring))
+	*d.expiryAt(i) = last
+	d.record(last.at).setExpiry(i)
+	d.expiring--
+
+	if pages := len(d.expires); d.expiring <= (pages-2)*pageExpiries {
+		d.expires[pages-1] = nil
+		d.expires = d.expires[:pages-1]
+	}
+}
+
+// moveExpiry gives the entry of one record to another of the same key.
+func (d *db) moveExpiry(from, to ref) {
+	if i := d.record(from).expiry(); i != 0 {
+		d.expiryAt(i).at = to
+		d.record(to).setExpiry(i)
+	}
+}
