@@ -233,11 +233,15 @@ func (c *client) call(args [][]byte) {
 // lookup returns the command that is called. If there is none, or it cannot be
 // called that way, it replies with an error and returns nil.
 func (c *client) lookup(args [][]byte) *command {
-	cmd := c.srv.find("", args[0])
+	cmd := c.recent // most often it is the same one again
+	if cmd == nil || !isLower(args[0], cmd.name) {
+		cmd = c.srv.find("", args[0])
+	}
 	if cmd == nil {
 		c.out.fail(unknownCommand(args))
 		return nil
 	}
+	c.recent = cmd
 	if cmd.subcommands != nil && len(args) > 1 {
 		sub := c.srv.find(cmd.name, args[1])
 		switch {
@@ -293,6 +297,9 @@ func (s *server) find(container string, name []byte) *command {
 		n++
 	}
 	for _, b := range name {
+		if b == '|' {
+			return nil // client|id is a name of ours
+		}
 		if 'A' <= b && b <= 'Z' {
 			b += 'a' - 'A'
 		}
@@ -330,6 +337,22 @@ func is(arg []byte, word string) bool {
 	for i, b := range arg {
 		if 'a' <= b && b <= 'z' {
 			b -= 'a' - 'A'
+		}
+		if b != word[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// isLower is is, with the word given in small letters.
+func isLower(arg []byte, word string) bool {
+	if len(arg) != len(word) {
+		return false
+	}
+	for i, b := range arg {
+		if 'A' <= b && b <= 'Z' {
+			b += 'a' - 'A'
 		}
 		if b != word[i] {
 			return false

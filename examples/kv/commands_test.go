@@ -34,6 +34,9 @@ var commandTests = []struct {
 		"f " + strings.Repeat("x", 100) + " " + strings.Repeat("y", 100) + " z",
 		"-ERR unknown command 'f', with args beginning with: '" + strings.Repeat("x", 100) + "' '" + strings.Repeat("y", 25) + "' ",
 		`""`, "-ERR unknown command '', with args beginning with: ",
+		"client|getname x", "-ERR unknown command 'client|getname', with args beginning with: 'x' ", // a name only within the table
+		"CLIENT GETNAME", "$-1",
+		"client|getname x", "-ERR unknown command 'client|getname', with args beginning with: 'x' ",
 	}},
 	{"GET and SET", []string{
 		"GET k", "$-1",

@@ -89,30 +89,35 @@ func newDB() *db {
 
 // get returns the value of key. It is to be read before the next change to the db.
 func (d *db) get(key []byte) (value []byte, ok bool) {
-	if _, at := d.lookup(d.hash(key), key); at != 0 {
-		return d.value(d.record(at)), true
+	return d.valueAt(d.seek(key))
+}
+
+func (d *db) valueAt(p position) (value []byte, ok bool) {
+	if p.at == 0 {
+		return nil, false
 	}
-	return nil, false
+	return d.value(d.record(p.at)), true
 }
 
 // exists tells whether there is a key.
 func (d *db) exists(key []byte) bool {
-	_, at := d.lookup(d.hash(key), key)
-	return at != 0
+	return d.seek(key).at != 0
 }
 
 // set gives key a value, and an expiry time: milliseconds since 1970, or 0 for
 // never, or keepTTL. A value of bigArg bytes or more is the db's from then on.
-func (d *db) set(key, value []byte, when int64) {
-	h := d.hash(key)
-	prev, at := d.lookup(h, key)
+func (d *db) set(key, value []byte, when int64) { d.setAt(d.seek(key), key, value, when) }
+
+// setAt is set for who has looked for the key already, and changed nothing since.
+func (d *db) setAt(p position, key, value []byte, when int64) {
 	if d.log != nil {
 		d.log.set(d, key, value, when)
 	}
 
+	at := p.at
 	size := recordSize(len(key), len(value))
 	if at == 0 || !d.fits(at, size) {
-		at = d.place(h, prev, at, key, size)
+		at = d.place(p.hash, p.prev, at, key, size)
 	}
 	d.store(at, value)
 	if when != keepTTL {
@@ -125,15 +130,14 @@ func (d *db) set(key, value []byte, when int64) {
 
 // del removes key, and tells whether it was there.
 func (d *db) del(key []byte) bool {
-	h := d.hash(key)
-	prev, at := d.lookup(h, key)
-	if at == 0 {
+	p := d.seek(key)
+	if p.at == 0 {
 		return false
 	}
 	if d.log != nil {
 		d.log.del(d, key)
 	}
-	d.remove(h, prev, at)
+	d.remove(p.hash, p.prev, p.at)
 	d.changes++
 	return true
 }
@@ -141,7 +145,7 @@ func (d *db) del(key []byte) bool {
 // expire sets the time at which key expires, 0 for never. It returns false if
 // there is no such key.
 func (d *db) expire(key []byte, when int64) bool {
-	_, at := d.lookup(d.hash(key), key)
+	at := d.seek(key).at
 	if at == 0 {
 		return false
 	}
@@ -155,7 +159,7 @@ func (d *db) expire(key []byte, when int64) bool {
 
 // expiry returns the time at which key expires, 0 for never.
 func (d *db) expiry(key []byte) (when int64, ok bool) {
-	_, at := d.lookup(d.hash(key), key)
+	at := d.seek(key).at
 	if at == 0 {
 		return 0, false
 	}
@@ -250,6 +254,24 @@ func (d *db) slot(bucket uint64) *ref {
 	return &d.pages[bucket/pageSlots][bucket%pageSlots]
 }
 
+// A position is where a key is in the index, until the next change: its hash, its
+// record, or 0 if there is no such key, and the one before it in the same bucket.
+type position struct {
+	hash     uint64
+	prev, at ref
+}
+
+// seek looks for key. One whose time has come is removed and not found.
+func (d *db) seek(key []byte) position {
+	h := d.hash(key)
+	prev, at := d.find(h, key)
+	if at != 0 && d.isExpired(d.record(at)) {
+		d.removeExpired(h, prev, at)
+		prev, at = 0, 0
+	}
+	return position{h, prev, at}
+}
+
 // find returns the record of key, and the one before it in the same bucket.
 func (d *db) find(h uint64, key []byte) (prev, at ref) {
 	for at = *d.slot(d.bucket(h)); at != 0; {
@@ -260,19 +282,6 @@ func (d *db) find(h uint64, key []byte) (prev, at ref) {
 		prev, at = at, r.next()
 	}
 	return 0, 0
-}
-
-// lookup is find, except that a key whose time has come is removed and not found.
-func (d *db) lookup(h uint64, key []byte) (prev, at ref) {
-	prev, at = d.find(h, key)
-	if at == 0 {
-		return 0, 0
-	}
-	if d.isExpired(d.record(at)) {
-		d.removeExpired(h, prev, at)
-		return 0, 0
-	}
-	return prev, at
 }
 
 // isExpired tells whether the time of a record has come.

@@ -186,7 +186,8 @@ type client struct {
 	name            string
 	library         [2]string // name and version of the client's software
 	last            *command
-	created, active int64 // as server.now
+	recent          *command // the last one looked up, without regard to subcommands
+	created, active int64    // as server.now
 	noEvict         bool
 
 	channels, patterns map[string]struct{} // subscriptions; nil without

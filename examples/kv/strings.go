@@ -347,7 +347,8 @@ func decrbyCommand(c *client, args [][]byte) {
 // add adds delta to the number in key; there is a 0 where there is no key.
 func (c *client) add(key []byte, delta int64) {
 	var n int64
-	if value, ok := c.db.get(key); ok {
+	at := c.db.seek(key)
+	if value, ok := c.db.valueAt(at); ok {
 		if n, ok = parseInt(value); !ok {
 			c.out.fail(errNotInteger)
 			return
@@ -360,7 +361,7 @@ func (c *client) add(key []byte, delta int64) {
 
 	n += delta
 	c.srv.digits = strconv.AppendInt(c.srv.digits[:0], n, 10)
-	c.db.set(key, c.srv.digits, keepTTL)
+	c.db.setAt(at, key, c.srv.digits, keepTTL)
 	c.out.integer(n)
 }
 
