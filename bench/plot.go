@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"math"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
@@ -49,10 +51,13 @@ func (b *bench) plots(dir string, rows []row) error {
 func (b *bench) bars(path string, r row, t table) error {
 	subjects, peers := b.subjects(r.name, t), b.columns(r.name, t)
 	axis := b.axis(r, t)
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s: %s", r.title, t.title)
 	p.Y.Label.Text = t.unit
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Left = true, true // icons before the text, so that a wider font does no harm
+	p.Legend.XOffs, p.Legend.ThumbnailWidth = vg.Points(490), vg.Points(10)
+	p.Legend.TextStyle.Font.Size = 10
 	p.BackgroundColor = color.White
 
 	const forAll = 420 // points, for bars and the space between groups
@@ -81,7 +86,21 @@ func (b *bench) bars(path string, r row, t table) error {
 	p.X.Tick.Label.XAlign = -1
 	p.X.Min, p.X.Max = -0.6, 1.3*float64(len(subjects))-0.4 // the rest is for the legend
 	p.Y.Min = 0
-	return p.Save(24*vg.Centimeter, 11*vg.Centimeter, path)
+	return save(p, path)
+}
+
+// save names the fonts that stand in for the one that gonum writes with, and have the same widths.
+func save(p *plot.Plot, path string) error {
+	svg, err := p.WriterTo(24*vg.Centimeter, 11*vg.Centimeter, "svg")
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if _, err := svg.WriteTo(&text); err != nil {
+		return err
+	}
+	fonts := bytes.ReplaceAll(text.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	return os.WriteFile(path, fonts, 0o644)
 }
 
 // axis turns figures into heights. A logarithmic one counts tenfolds from one below the least up, for bars to stand on.
