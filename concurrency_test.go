@@ -65,7 +65,7 @@ func TestPostsOfEightGoroutinesRunOnceAndInOrder(t *testing.T) {
 func TestNoWakeUpIsLost(t *testing.T) {
 	rounds := 20_000
 	if os.Getenv("AE_LONG") != "" {
-		rounds = 2_000_000
+		rounds = 60_000
 	}
 	el := newLoop(t)
 	ended := make(chan error)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +22,11 @@ import (
 // TestLoopAgreesWithAModel runs random programs of everything that can be done
 // to a loop, also from inside its callbacks, and holds each call that the loop
 // makes, and each that it does not make, against a model: a table of what is
-// registered, and poll(2) for what is ready.
+// registered, and poll(2) for what is ready. AE_PROGRAMS says how many.
 func TestLoopAgreesWithAModel(t *testing.T) {
 	programs := 400
-	if os.Getenv("AE_LONG") != "" {
-		programs = 200_000
+	if n, err := strconv.Atoi(os.Getenv("AE_PROGRAMS")); err == nil {
+		programs = n
 	}
 	seed := rand.Uint64()
 	for i := range programs {
