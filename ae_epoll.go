@@ -51,6 +51,9 @@ func newBackend() (backend, error) {
 }
 
 func (e *epoll) add(fd int, old, mask Mask) error {
+	if fd == e.spare {
+		return errOwn // the kernel refuses the other one itself
+	}
 	var slot epollSlot
 	if fd < len(e.slots) {
 		slot.gen = e.slots[fd].gen

@@ -3,6 +3,7 @@
 package ae
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/aeloop/ae/anet"
@@ -113,5 +114,15 @@ func TestANewPollerKnowsEverybody(t *testing.T) {
 	el.door.awake()
 	if m, err := Wait(e.fd, Readable, 0); m != Readable || err != nil {
 		t.Errorf("the new poller does not see the loop's own pipe: %d, %v", m, err)
+	}
+}
+
+// Neither of the two instances can be watched, nor by number come to harm.
+func TestThePollersOwnDescriptorsCannotBeWatched(t *testing.T) {
+	el, e, _, _ := epollLoop(t)
+	for _, fd := range []int{e.fd, e.spare} {
+		if err := el.CreateFileEvent(fd, Readable, func(*EventLoop, int, Mask) {}); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%d, with %d in use and %d to spare: %v", fd, e.fd, e.spare, err)
+		}
 	}
 }
