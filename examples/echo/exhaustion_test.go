@@ -42,6 +42,16 @@ func spawn(t testing.TB, env []string, wrap ...string) (addr string, log *lines)
 	return strings.TrimSpace(strings.TrimPrefix(line, "echo: listening on")), log
 }
 
+// Whoever takes the messages may end before the server does.
+func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
+	addr, _ := spawn(t, []string{"ECHO_NOFILE=32"}, "sh", "-c", `("$0" 2>&1 >&3 | true) 3>&1`)
+	first := dial(t, "tcp", addr)
+	for range 50 { // more than it has descriptors for, which is worth a message
+		dial(t, "tcp", addr)
+		roundTrip(t, first, "still served")
+	}
+}
+
 // lines collects what a process writes, for a test to look at meanwhile.
 type lines struct {
 	mu   sync.Mutex

@@ -29,6 +29,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // messages that nobody takes any more must not end the server
 
 	if err := serve(ctx, *addr, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "echo:", err)

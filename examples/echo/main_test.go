@@ -330,9 +330,8 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 		}
-		if err := serve(context.Background(), addr, os.Stdout); err != nil {
-			panic(err)
-		}
+		os.Args = []string{"echo", "-addr", addr}
+		main()
 		return
 	}
 	os.Exit(m.Run())
