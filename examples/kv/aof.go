@@ -111,12 +111,12 @@ func (s *server) openAOF(path string) error {
 		path = target // or compaction would replace the link
 	}
 	a := &aof{srv: s, path: path, selected: -1}
-	os.Remove(a.temporary()) // left by a crash; it was not the file yet
 
 	var err error
 	if a.file, err = openLocked(path, os.O_RDWR|os.O_CREATE|os.O_APPEND); err != nil {
 		return err
 	}
+	os.Remove(a.temporary()) // left by a crash; it was not the file yet
 	if err := a.start(); err != nil {
 		a.file.Close()
 		return err
@@ -156,16 +156,25 @@ func openLocked(path string, flag int) (*os.File, error) {
 		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err == nil {
-		lock := unix.Flock_t{Type: unix.F_WRLCK} // all of it
-		if unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock) != nil {
-			err = fmt.Errorf("%s is in use by another process", path)
-		}
+		err = lock(f, info)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// lock locks all of a file, if its name still stands for it: who compacts puts
+// another one in its place.
+func lock(f *os.File, info os.FileInfo) error {
+	whole := unix.Flock_t{Type: unix.F_WRLCK}
+	if unix.FcntlFlock(f.Fd(), unix.F_SETLK, &whole) == nil {
+		if now, err := os.Stat(f.Name()); err == nil && os.SameFile(info, now) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is in use by another process", f.Name())
 }
 
 // syncDir makes the name of a file as durable as its contents.

@@ -398,6 +398,19 @@ func TestAFileThatCannotBeUsedIsRefusedInOneLine(t *testing.T) {
 			t.Errorf("%s: said %q", path, line)
 		}
 	}
+
+	// What the process that uses the file is writing aside is left alone.
+	aside := filepath.Join(dir, "used.rewrite")
+	if err := os.WriteFile(aside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	failedStart(t, "-appendonly", "yes", "-appendfilename", used)
+	if _, err := os.Stat(aside); err != nil {
+		t.Error(err)
+	}
+	if line := failedStart(t, "-addr", "unix:"); !strings.Contains(line, "needs a path") {
+		t.Errorf("said %q", line)
+	}
 	if line := failedStart(t, "-appendfsync", "sometimes"); !strings.Contains(line, "everysec, always, no") {
 		t.Errorf("said %q", line)
 	}

@@ -87,6 +87,7 @@ func run(args []string, stdout io.Writer) (err error) {
 		}
 	}
 
+	signal.Ignore(syscall.SIGPIPE) // messages that nobody takes any more must not end the server
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go s.awaitSignals(signals)
@@ -108,6 +109,9 @@ func (s *server) awaitSignals(signals <-chan os.Signal) {
 func (s *server) listen(addr string) (err error) {
 	s.network = "tcp"
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if path == "" {
+			return errors.New("unix: needs a path")
+		}
 		s.network, addr = "unix", path
 	}
 	s.listener, err = anet.ListenConfig{Backlog: 511, Replace: true}.Listen(s.network, addr)
@@ -133,7 +137,8 @@ func (s *server) close() (err error) {
 		s.clients[0].close()
 	}
 	if s.listener >= 0 {
-		if path, ok := strings.CutPrefix(s.address, "unix:"); ok {
+		path, ok := strings.CutPrefix(s.address, "unix:")
+		if ok && path[0] != '@' { // an abstract name is no file
 			os.Remove(path)
 		}
 		anet.Close(s.listener)

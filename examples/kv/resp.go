@@ -111,7 +111,7 @@ func (r *request) size() int { return r.bytes + len(r.big) }
 func (r *request) parseArray(buf []byte) (n int, err error) {
 	text, n := cutLine(buf)
 	if n == 0 {
-		if len(buf) > maxInline && text == nil {
+		if len(buf) > maxInline {
 			return 0, protocolError("too big mbulk count string")
 		}
 		return 0, nil
@@ -172,7 +172,7 @@ func (r *request) add(arg []byte) {
 func (r *request) parseLength(buf []byte) (n int, err error) {
 	text, n := cutLine(buf)
 	if n == 0 {
-		if len(buf) > maxInline && text == nil {
+		if len(buf) > maxInline {
 			return 0, protocolError("too big bulk count string")
 		}
 		return 0, nil
@@ -317,14 +317,11 @@ func unescape(s []byte) (b byte, n int) {
 }
 
 // cutLine returns the text before the first \r, and the length of the line with
-// its \r\n. Without a whole line the length is 0, and without a \r the text nil.
+// its \r\n. Without a whole line the length is 0.
 func cutLine(buf []byte) (text []byte, n int) {
 	i := bytes.IndexByte(buf, '\r')
-	if i < 0 {
+	if i < 0 || i+2 > len(buf) {
 		return nil, 0
-	}
-	if i+2 > len(buf) {
-		return buf[:i], 0
 	}
 	return buf[:i], i + 2
 }

@@ -57,6 +57,9 @@ func (f *feeder) parse() error {
 		f.got = append(f.got, toStrings(f.req.args))
 		f.req.reset()
 	}
+	if len(input) > maxInline {
+		return fmt.Errorf("%d bytes are kept, and there is no room for so many", len(input))
+	}
 	f.rest = slices.Clone(input)
 	return nil
 }
@@ -189,6 +192,8 @@ var protocolErrors = []struct{ input, want string }{
 	{"SET k \"v\r\n", "unbalanced quotes in request"},
 	{"*" + strings.Repeat("1", maxInline), "too big mbulk count string"},
 	{"*1\r\n$" + strings.Repeat("1", maxInline), "too big bulk count string"},
+	{"*" + strings.Repeat("1", maxInline) + "\r", "too big mbulk count string"},
+	{"*1\r\n$" + strings.Repeat("1", maxInline) + "\r", "too big bulk count string"},
 	{strings.Repeat("a", maxInline+1), "too big inline request"},
 }
 

@@ -307,6 +307,13 @@ func startProcess(t *testing.T, nofile int, addr string, args ...string) *proces
 	p := &process{Cmd: exec.Command(os.Args[0], append([]string{"-addr", addr}, args...)...)}
 	p.Env = append(os.Environ(), "KV_TEST_RUN=1", "KV_TEST_NOFILE="+strconv.Itoa(nofile))
 	p.Stderr = &p.stderr
+	p.begin(t)
+	return p
+}
+
+// begin starts the process and waits until it listens.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
 	stdout, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +333,41 @@ func startProcess(t *testing.T, nofile int, addr string, args ...string) *proces
 		t.Fatalf("no line that says where it listens: %v\n%s", err, &p.stderr)
 	}
 	p.addr = strings.TrimSpace(strings.TrimPrefix(line, "kv: listening on "))
-	return p
+}
+
+// Whoever takes the messages may end before the server does.
+func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
+	p := &process{Cmd: exec.Command(os.Args[0], "-addr", "127.0.0.1:0")}
+	p.Env = append(os.Environ(), "KV_TEST_RUN=1")
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stderr = writer
+	p.begin(t)
+	writer.Close()
+	reader.Close()
+
+	c := dialTo(t, "tcp", p.addr)
+	fmt.Fprint(c, "POST / HTTP/1.1\r\n\r\n") // this is worth a message
+	c.expectEnd()
+	if reply := dialTo(t, "tcp", p.addr).cmd("PING"); reply != "+PONG" {
+		t.Error(reply)
+	}
+}
+
+func TestAnAbstractNameIsNoFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	name := fmt.Sprintf("@kv-test-%d", os.Getpid())
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, func(s *server) {})
+	s.do(t, func() { s.address = "unix:" + name })
+	s.stop()
+	if _, err := os.Stat(name); err != nil {
+		t.Error(err)
+	}
 }
 
 // limitDescriptors is called in the child.
