@@ -379,7 +379,7 @@ func TestAFileThatCannotBeSavedAtTheEndMakesForExitCode1(t *testing.T) {
 // and synced, and then the reply leaves.
 func TestAlwaysSyncsBeforeItReplies(t *testing.T) {
 	strace := requireTool(t, "strace")
-	if out, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil && os.Getenv("CI") == "" {
 		t.Skipf("strace may not trace here: %v %s", err, out)
 	}
 	p := startProcess(t, 0, "127.0.0.1:0", "-appendonly", "yes", "-appendfsync", "always", "-appendfilename", tempFile(t))
