@@ -258,8 +258,7 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 // DeleteFileEvent stops watching fd for mask. It is final at once: an event that
 // was already polled is not delivered. What is not registered is ignored, so
 // deleting twice is no error. Errors are ErrRange, ErrClosed, and unix.EINVAL for
-// a descriptor of the loop's own.
-// (aeDeleteFileEvent)
+// the loop's own pipe. (aeDeleteFileEvent)
 func (el *EventLoop) DeleteFileEvent(fd int, mask Mask) error {
 	if err := el.checkFD(fd); err != nil {
 		return err

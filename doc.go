@@ -101,8 +101,8 @@
 //  1. Without FileEvents and TimeEvents in its flags, it returns 0.
 //  2. The BeforeSleep hook, with CallBeforeSleep.
 //  3. How long to wait: not at all with DontWait or SetDontWait, when posted
-//     functions wait, or when Stop was called; else, with TimeEvents, until the
-//     earliest time event; without one, without end.
+//     functions wait, when Stop was called or the context of a Run is done; else,
+//     with TimeEvents, until the earliest time event; without one, without end.
 //  4. The poll. A signal that interrupts it is no error.
 //  5. The AfterSleep hook, with CallAfterSleep.
 //  6. With FileEvents, the procs of each ready descriptor: Readable, then

@@ -42,6 +42,9 @@ func main() {
 	out := flag.String("out", "", "folder for RESULTS.md and plots (default: this one, or with -quick or -only none)")
 	flag.IntVar(&b.rounds, "rounds", 0, "how often each is measured (default 3, or 1 with -quick)")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("bench: unexpected argument %q", flag.Arg(0))
+	}
 	if b.rounds == 0 {
 		b.rounds = b.pick(3, 1)
 	}
@@ -55,6 +58,11 @@ func main() {
 }
 
 func (b *bench) all(only, out string) error {
+	for name := range strings.SplitSeq(only, ",") {
+		if only != "" && !slices.ContainsFunc(rows(), func(r row) bool { return r.name == name }) {
+			return fmt.Errorf("there is no row %q", name)
+		}
+	}
 	if _, err := os.Stat("c/common.h"); err != nil {
 		return fmt.Errorf("run it in the folder bench: %w", err)
 	}

@@ -169,8 +169,8 @@ func (b *bench) summarize(w io.Writer, r row, t table, g goal) {
 
 func (b *bench) writeResults(path string, rows []row) error {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "# Results\n\nWritten by `go run .` in this folder, %s, in %v. [README.md](README.md) tells how each was measured "+
-		"and how to read it.\n\n", time.Now().Format("2 January 2006"), b.took.Round(time.Second))
+	fmt.Fprintf(&w, "# Results\n\nWritten by `go run . -rounds %d` in this folder, %s, in %v. [README.md](README.md) tells how each was measured "+
+		"and how to read it.\n\n", b.rounds, time.Now().Format("2 January 2006"), b.took.Round(time.Second))
 	b.writeMachine(&w)
 	fmt.Fprintf(&w, "\nEach figure is the median of %d rounds, and ± half the distance between the lowest and the highest. A ratio is the "+
 		"median of the ratios in each round. %d measurements were disturbed by other processes and done again.\n", b.rounds, b.repeated)

@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:7000", "where to listen: host:port or unix:path")
+	addr := flag.String("addr", "127.0.0.1:7000", "listen on `host:port`, or unix:path")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "echo: unexpected argument %q\n", flag.Arg(0))
@@ -91,7 +91,11 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 	if err := el.CreateFileEvent(ln, ae.Readable, s.onAccept); err != nil { // 4: the accept callback
 		return err
 	}
-	fmt.Fprintln(out, "echo: listening on", anet.LocalString(ln))
+	at := anet.LocalString(ln)
+	if network == "unix" {
+		at = "unix:" + at
+	}
+	fmt.Fprintln(out, "echo: listening on", at)
 	if err := el.Run(ctx); ctx.Err() == nil {
 		return err
 	}

@@ -40,7 +40,7 @@ type setting struct {
 func (cfg *config) settings() []setting {
 	return []setting{
 		{"appendfilename", text{&cfg.appendFile}, true, "the append-only `file`"},
-		{"appendfsync", fsyncPolicy{&cfg.appendFsync}, false, "`always, everysec or no`: sync the append-only file before each reply, twice a second, or when the system likes"},
+		{"appendfsync", fsyncPolicy{&cfg.appendFsync}, false, "sync the append-only file by this `policy`: always, before each reply; everysec, twice a second; no, when the system likes"},
 		{"appendonly", yesNo{&cfg.appendOnly}, true, "`yes or no`: keep the data in an append-only file, and load it at start"},
 		{"client-output-buffer-limit", &cfg.output, false, "close a client for which more output waits than the `limits`: class hard soft seconds, " +
 			"over the hard limit at once, over the soft one after so many seconds; the classes are normal and pubsub, 0 is no limit"},
