@@ -4,6 +4,7 @@ package ae
 
 import (
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/aeloop/ae/anet"
@@ -124,5 +125,89 @@ func TestThePollersOwnDescriptorsCannotBeWatched(t *testing.T) {
 		if err := el.CreateFileEvent(fd, Readable, func(*EventLoop, int, Mask) {}); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("%d, with %d in use and %d to spare: %v", fd, e.fd, e.spare, err)
 		}
+	}
+}
+
+// The poller and its spare are close-on-exec for as long as the loop lives.
+func TestANewPollerIsCloseOnExec(t *testing.T) {
+	_, e, _, _ := epollLoop(t)
+	for range 2 { // the second poller is the first one's spare
+		e.rebuild()
+		for _, fd := range []int{e.fd, e.spare} {
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("descriptor %d: flags %#x, %v", fd, flags, err)
+			}
+		}
+	}
+}
+
+// A number that was closed without a delete and reused is no reason to keep the
+// old poller, nor to watch the new owner, be it a regular file or not.
+func TestANewPollerLeavesOutReusedNumbers(t *testing.T) {
+	el, e, a, b := epollLoop(t)
+	if err := el.CreateFileEvent(a, Readable, func(*EventLoop, int, Mask) { t.Error("the old owner was called") }); err != nil {
+		t.Fatal(err)
+	}
+	if err := el.CreateFileEvent(b, Readable, func(*EventLoop, int, Mask) { t.Error("the old owner was called") }); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	r, w, err := anet.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(r)
+	defer unix.Close(w)
+	unix.Dup3(int(file.Fd()), a, unix.O_CLOEXEC) // closes a
+	unix.Dup3(r, b, unix.O_CLOEXEC)
+
+	before := e.fd
+	if e.rebuild(); e.fd == before {
+		t.Error("there is no new poller")
+	}
+	anet.Write(w, []byte("x"))
+	if n := look(t, el); n != 0 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// The kernel may not have the memory for all registrations. The old poller, with
+// its orphans, then stays.
+func TestAPollerThatCannotTakeAllIsNotUsed(t *testing.T) {
+	el, e, a, b := epollLoop(t)
+	calls := 0
+	if err := el.CreateFileEvent(a, Readable, func(*EventLoop, int, Mask) { calls++ }); err != nil {
+		t.Fatal(err)
+	}
+	none, err := unix.Dup(b) // cannot take any: it is no poller
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(e.spare)
+	e.spare = none
+
+	before := e.fd
+	e.rebuild()
+	anet.Write(b, []byte("x"))
+	if look(t, el); calls != 1 || e.fd != before {
+		t.Errorf("%d calls; the poller was %d and is %d", calls, before, e.fd)
+	}
+	if e.rebuild(); e.fd == before {
+		t.Error("the next spare is not used")
+	}
+}
+
+// After a rebuild that found no descriptor for a new spare, the next one asks again.
+func TestAPollerWithoutASpareGetsOneWhenItIsNeeded(t *testing.T) {
+	_, e, _, _ := epollLoop(t)
+	unix.Close(e.spare)
+	e.spare = -1
+	before := e.fd
+	if e.rebuild(); e.fd == before || e.spare < 0 {
+		t.Errorf("the poller was %d and is %d, the spare is %d", before, e.fd, e.spare)
 	}
 }

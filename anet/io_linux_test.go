@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"testing"
 
@@ -92,5 +93,28 @@ func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
 	dir := must(t)(unix.Open(t.TempDir(), unix.O_RDONLY|unix.O_CLOEXEC, 0))
 	if _, err := Read(dir, make([]byte, 8)); !errors.Is(err, unix.EISDIR) {
 		t.Errorf("Read of a directory: %v", err)
+	}
+}
+
+// Go itself survives a SIGPIPE, but who asked for signals would get it, and a C program that this is linked into ends.
+func TestASocketWhosePeerIsGoneRaisesNoSignal(t *testing.T) {
+	if !rawPath {
+		t.Skip("only the raw path of Linux asks for it")
+	}
+	a, b := socketPairT(t)
+	closeNow(t, b)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGPIPE, unix.SIGWINCH)
+	defer signal.Stop(signals)
+
+	if _, err := Write(a, []byte("x")); err != unix.EPIPE {
+		t.Error(err)
+	}
+	if _, err := Writev(a, [][]byte{[]byte("x")}); err != unix.EPIPE {
+		t.Error(err)
+	}
+	noError(t, unix.Kill(unix.Getpid(), unix.SIGWINCH)) // of two pending signals, Go reports the smaller number first
+	if s := <-signals; s != unix.SIGWINCH {
+		t.Errorf("signal: %v", s)
 	}
 }

@@ -434,3 +434,25 @@ func TestCloseWriteEndsOneDirection(t *testing.T) {
 		t.Errorf("Write after CloseWrite: %v", err)
 	}
 }
+
+// poll reports a pipe writable though it has less room than a great write needs.
+func TestABlockingPipeIsNotGivenMoreThanItHasRoomFor(t *testing.T) {
+	for name, write := range map[string]func(fd int, p []byte) (int, error){
+		"Write":  Write,
+		"Writev": func(fd int, p []byte) (int, error) { return Writev(fd, [][]byte{p[:1], p[1:]}) },
+	} {
+		_, w := pipeT(t, 0, 0)
+		p := make([]byte, 40_000) // does not divide what a pipe holds
+		within(t, name, func() {
+			for {
+				n, err := write(w, p)
+				if n == 0 || err != nil {
+					if n != 0 || err != ErrWouldBlock {
+						t.Errorf("%s: %d, %v", name, n, err)
+					}
+					return
+				}
+			}
+		})
+	}
+}

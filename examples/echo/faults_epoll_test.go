@@ -2,7 +2,12 @@
 
 package main
 
-import "testing"
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+)
 
 // A client that cannot be registered is closed, and the next one is served.
 func TestFaultsInRegistrationCloseThatClient(t *testing.T) {
@@ -15,5 +20,27 @@ func TestFaultsInRegistrationCloseThatClient(t *testing.T) {
 			}
 			roundTrip(t, dial(t, "tcp", addr), "hello")
 		})
+	}
+}
+
+// A client is taken off the loop before it is closed. Otherwise the registration
+// of the next one with its number would meet that of a file that is gone.
+func TestAClientThatGoesIsTakenOffTheLoop(t *testing.T) {
+	file := t.TempDir() + "/registrations"
+	addr, _ := underStrace(t, file, nil, "trace=epoll_ctl")
+	for range 3 {
+		c := dial(t, "tcp", addr)
+		roundTrip(t, c, "hello")
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		c.Read(make([]byte, 1)) // the server has closed it
+	}
+	log, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "EPOLL_CTL_DEL") || strings.Contains(string(log), "ENOENT") || strings.Contains(string(log), "EEXIST") {
+		t.Errorf("registrations:\n%s", log)
 	}
 }

@@ -17,10 +17,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/anet"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+// patience is how long a test waits for what must happen. AE_PATIENCE makes it
+// shorter where failures are expected.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
+		return d
+	}
+	return 30 * time.Second
+}()
 
 // start runs the server in this process until the test ends, and returns where
 // it listens. stop ends it earlier, and returns what serve returned.
@@ -152,8 +160,9 @@ func TestAPeerThatNeverReadsGetsStuck(t *testing.T) {
 	bad := dial(t, network, addr)
 	junk := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
 	sent := 0
+	hello := strings.Repeat("hello", 4<<10) // more than one read of the server takes
 	for stuck := false; !stuck; {
-		roundTrip(t, good, "hello") // gives the server time to take more, if it would
+		roundTrip(t, good, hello) // gives the server time to take more, if it would
 		bad.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
 		n, err := bad.Write(junk)
 		sent += n
@@ -291,6 +300,36 @@ func TestShutdownLeavesNothing(t *testing.T) {
 		runtime.Gosched()
 	}
 	t.Errorf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
+}
+
+// The number of a client that has gone may be somebody else's when the server
+// ends.
+func TestShutdownClosesNobodyElsesDescriptor(t *testing.T) {
+	network, addr, stop := start(t, "127.0.0.1:0")
+	c := dial(t, network, addr)
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("read %v, want EOF", err)
+	}
+
+	var mine []int
+	for range 8 { // the lowest free numbers, with that of the client among them
+		r, w, err := anet.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine = append(mine, r, w)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for _, fd := range mine {
+		if err := anet.Close(fd); err != nil {
+			t.Errorf("descriptor %d: %v", fd, err)
+		}
+	}
 }
 
 // socketPath is short enough for a unix socket on every system.
