@@ -416,6 +416,33 @@ func TestAFileThatCannotBeUsedIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
+// Between opening a file and locking it, the server that had it may have put the
+// compacted one in its place.
+func TestALockOnAFileThatWasReplacedIsNone(t *testing.T) {
+	path := tempFile(t)
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(f, info); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	if err := os.WriteFile(path+".rewrite", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".rewrite", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(f, info); err == nil {
+		t.Error("a file without a name was locked")
+	}
+}
+
 func TestAFileThatHasGrownIsCompactedAtStart(t *testing.T) {
 	path := tempFile(t)
 	l := openLogged(t, path)

@@ -234,7 +234,7 @@ func (c *client) call(args [][]byte) {
 // called that way, it replies with an error and returns nil.
 func (c *client) lookup(args [][]byte) *command {
 	cmd := c.recent // most often it is the same one again
-	if cmd == nil || !isLower(args[0], cmd.name) {
+	if cmd == nil || !is(args[0], cmd.name) {
 		cmd = c.srv.find("", args[0])
 	}
 	if cmd == nil {
@@ -286,27 +286,24 @@ func (s *server) memory() (n int64) {
 // find returns the command of that name, or its subcommand if container is
 // given, or nil. Names are looked up without making strings of them.
 func (s *server) find(container string, name []byte) *command {
-	var lower [64]byte
-	if len(container)+1+len(name) > len(lower) {
+	var folded [64]byte
+	if len(container)+1+len(name) > len(folded) {
 		return nil
 	}
 
-	n := copy(lower[:], container)
+	n := copy(folded[:], container)
 	if n > 0 {
-		lower[n] = '|'
+		folded[n] = '|'
 		n++
 	}
 	for _, b := range name {
 		if b == '|' {
 			return nil // client|id is a name of ours
 		}
-		if 'A' <= b && b <= 'Z' {
-			b += 'a' - 'A'
-		}
-		lower[n] = b
+		folded[n] = small(b)
 		n++
 	}
-	return s.byName[string(lower[:n])]
+	return s.byName[string(folded[:n])]
 }
 
 func (c *client) wrongArity(name string) {
@@ -329,36 +326,24 @@ func unknownCommand(args [][]byte) string {
 	return "ERR unknown command '" + clip(args[0], 128) + "', with args beginning with: " + quoted
 }
 
-// is tells whether arg is word, in capitals or not. The word is given in capitals.
+// is tells whether arg is word, whichever of them is in capitals.
 func is(arg []byte, word string) bool {
 	if len(arg) != len(word) {
 		return false
 	}
 	for i, b := range arg {
-		if 'a' <= b && b <= 'z' {
-			b -= 'a' - 'A'
-		}
-		if b != word[i] {
+		if small(b) != small(word[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// isLower is is, with the word given in small letters.
-func isLower(arg []byte, word string) bool {
-	if len(arg) != len(word) {
-		return false
+func small(b byte) byte {
+	if 'A' <= b && b <= 'Z' {
+		b += 'a' - 'A'
 	}
-	for i, b := range arg {
-		if 'A' <= b && b <= 'Z' {
-			b += 'a' - 'A'
-		}
-		if b != word[i] {
-			return false
-		}
-	}
-	return true
+	return b
 }
 
 func upper(s string) string {
