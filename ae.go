@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,8 +38,8 @@ const (
 	FileEvents      Flags = 1 << iota // dispatch file events
 	TimeEvents                        // run time events; without FileEvents, the wait for them has a resolution of 1 ms
 	DontWait                          // do what is ready, then return without sleeping
-	CallBeforeSleep                   // call the BeforeSleep hook
-	CallAfterSleep                    // call the AfterSleep hook
+	CallBeforeSleep                   // call the BeforeSleep hooks
+	CallAfterSleep                    // call the AfterSleep hooks
 
 	AllEvents = FileEvents | TimeEvents
 )
@@ -49,16 +50,20 @@ const (
 // the next read or write on fd tells which it was.
 type FileProc func(el *EventLoop, fd int, mask Mask)
 
+// ErrClosed is what every method that returns an error returns once Close has
+// begun.
+var ErrClosed = errors.New("ae: event loop is closed")
+
+// ErrRange is returned for a descriptor that is negative or not below the loop's
+// size, and for a size that is not positive or that would leave a registered
+// descriptor outside.
+var ErrRange = errors.New("ae: descriptor or size out of range")
+
+// ErrRunning is what Main and Run return inside a callback. ProcessEvents may be
+// nested, as in Redis; a loop that runs until Stop may not.
+var ErrRunning = errors.New("ae: Main or Run inside a callback")
+
 var (
-	// ErrClosed is what every method that returns an error returns once the loop
-	// has been closed.
-	ErrClosed = errors.New("ae: event loop is closed")
-
-	// ErrRange is returned for a descriptor that is negative or not below the
-	// loop's set size, and for a set size that is not positive or that would
-	// leave a registered descriptor outside.
-	ErrRange = errors.New("ae: descriptor or set size out of range")
-
 	errMask = fmt.Errorf("ae: mask needs Readable or Writable: %w", unix.EINVAL)
 	errOwn  = fmt.Errorf("ae: descriptor belongs to the loop: %w", unix.EINVAL)
 )
@@ -83,15 +88,20 @@ type backend interface {
 	// poll waits at most d for a descriptor to become ready, without end if d is
 	// negative, and not at all if d is 0: then it must not be able to block. It
 	// fills fired with at most one entry for each descriptor and returns their
-	// number. A signal, or a deadline cut short, is no error but zero events.
+	// number. A signal, or a deadline cut short, is no error but zero events. An
+	// entry with lost in its mask says that the descriptor was closed without a
+	// del, and cannot be watched any more; it comes again until there is a del.
 	poll(fired []firedEvent, d time.Duration) (int, error)
 
 	// close releases the poller's own descriptor, if it has one.
 	close() error
 }
 
-// errReused is how a backend tells that a number now names another file.
+// errReused is how a backend reports that a number now names another file.
 var errReused = errors.New("ae: descriptor was closed without DeleteFileEvent")
+
+// lost, in the mask of a firedEvent, ends the registration.
+const lost Mask = 1 << 7
 
 // firedEvent is one ready descriptor, as a backend reports it.
 type firedEvent struct {
@@ -135,20 +145,28 @@ type EventLoop struct {
 	timers timers
 	epoch  time.Time // the origin of the loop's clock
 
-	door  door           // the only part that other goroutines touch
-	mains int            // calls of Main and Run under way, one inside the other
-	done  []*atomic.Bool // of the calls of Run among them: whether its context is done
+	clock time.Time // what Now returns; zero until somebody asks
 
-	beforeSleep func(el *EventLoop)
-	afterSleep  func(el *EventLoop)
+	door    door         // the only part that other goroutines touch
+	depth   int          // iterations under way, one inside the other
+	running bool         // a Main or Run is under way
+	done    *atomic.Bool // of a Run: whether its context is done
+
+	beforeSleep []*hook
+	afterSleep  []*hook
 	dontWait    bool
-	closing     bool // Close has begun: no more iterations
-	closed      bool
+	closed      bool // Close has begun
 }
 
-// New returns an event loop for descriptors below setSize; see SetSize for
-// where the system's own limit is lower. Memory is taken as descriptors come, so
-// a large setSize costs nothing by itself. Errors are ErrRange for a setSize
+// hook is a function of AddBeforeSleep or AddAfterSleep; fn is nil once it was
+// removed.
+type hook struct{ fn func(el *EventLoop) }
+
+// New returns an event loop for descriptors below setSize; see Size for where
+// the system's own limit is lower. Memory is taken as descriptors come, so a
+// large setSize costs nothing by itself: a loop takes about 32 bytes for each
+// number up to the highest that it has watched, whoever has those in between.
+// Errors are ErrRange for a setSize
 // that is not positive, and what the system says when it has no descriptor left
 // for the poller. (aeCreateEventLoop)
 func New(setSize int) (*EventLoop, error) {
@@ -175,31 +193,26 @@ func New(setSize int) (*EventLoop, error) {
 
 // Close releases the loop's own descriptors and forgets every registration. It
 // closes none of the user's descriptors. Functions posted before Close, and not
-// run yet, run now; later ones are refused. Close may be called from a callback,
-// and the iteration then ends with it. Only the loop's own goroutine may call
-// it, or, once that has left the loop, whoever owns it then. A second Close
-// returns ErrClosed. (aeDeleteEventLoop)
+// run yet, run now: for them the loop is closed already, so that one which hands
+// over a descriptor learns of it; later ones are refused. Close may be called
+// from a callback, and the iteration then ends with it. Only the loop's own
+// goroutine may call it, or, once that has left the loop, whoever owns it then. A
+// second Close returns ErrClosed. (aeDeleteEventLoop)
 func (el *EventLoop) Close() error {
 	if el.closed {
 		return ErrClosed
 	}
-	defer el.release()
-	el.closing = true
+	el.closed = true
+	el.files, el.timers = nil, timers{}
+	el.beforeSleep, el.afterSleep = nil, nil
+
 	el.door.refuse()
+	defer func() { // also when a posted function panics
+		el.door.close()
+		el.backend.close()
+	}()
 	el.runAllPosted()
 	return nil
-}
-
-// release is the part of Close that a panic in a posted function must not skip.
-func (el *EventLoop) release() {
-	if el.closed {
-		return // a posted function called Close too
-	}
-	el.closed = true
-	el.door.close()
-	el.backend.close()
-	el.files, el.fired, el.timers = nil, nil, timers{}
-	el.beforeSleep, el.afterSleep = nil, nil
 }
 
 // CreateFileEvent watches fd for mask and calls proc when it is ready. A proc
@@ -209,10 +222,10 @@ func (el *EventLoop) release() {
 //
 // Errors, after which nothing has changed: ErrRange; ErrClosed; unix.EINVAL for
 // a mask without an event or with an unknown one, and for a descriptor of the
-// loop's own; unix.EBADF for a descriptor that is not open;
-// unix.EPERM for one that cannot be watched, such as a regular file; what else
-// the kernel says (epoll_ctl(2), kevent(2)). A nil proc panics.
-// (aeCreateFileEvent)
+// loop's own; unix.EBADF for a descriptor that is not open; unix.EPERM for one
+// that cannot be watched: a directory or a regular file, except that epoll takes
+// a file whose file system can poll it, as some on FUSE; what else the kernel
+// says (epoll_ctl(2), kevent(2)). A nil proc panics. (aeCreateFileEvent)
 func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 	if proc == nil {
 		panic("ae: CreateFileEvent with a nil proc")
@@ -234,7 +247,7 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 		return err
 	}
 
-	el.grow(fd)
+	el.files = grow(el.files, fd)
 	fe := &el.files[fd]
 	if mask&Readable != 0 {
 		fe.readProc = proc
@@ -304,25 +317,38 @@ func (el *EventLoop) checkFD(fd int) error {
 	return nil
 }
 
-// grow makes room for fd in the table of file events, which doubles so that
+// grow makes room for index i in a table by descriptor, which doubles so that
 // growing one descriptor at a time stays linear.
-func (el *EventLoop) grow(fd int) {
-	if fd < len(el.files) {
-		return
+func grow[T any](table []T, i int) []T {
+	if i < len(table) {
+		return table
 	}
-	size := min(max(fd+1, 2*len(el.files), minTable), el.setSize)
-	files := make([]fileEvent, size)
-	copy(files, el.files)
-	el.files = files
+	larger := make([]T, max(i+1, 2*len(table), minTable))
+	copy(larger, table)
+	return larger
 }
 
-// SetSize returns the bound below which descriptors can be watched. It is what
-// New or Resize was given, or the system's own limit where that is lower: with
-// select, FD_SETSIZE. (aeGetSetSize)
-func (el *EventLoop) SetSize() int { return el.setSize }
+// statPollable is fstat(2) of a descriptor that can be watched. kqueue and select
+// ask it because they differ from epoll, and from system to system, in what they
+// say of closed descriptors, regular files and directories: here all refuse them.
+func statPollable(fd int) (st unix.Stat_t, err error) {
+	if err := unix.Fstat(fd, &st); err != nil {
+		return st, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return st, unix.EPERM
+	}
+	return st, nil
+}
 
-// Resize changes what SetSize returns. It returns ErrRange, and changes nothing,
-// if setSize is not positive or a descriptor not below it is registered.
+// Size returns the bound below which descriptors can be watched. It is what New
+// or Resize was given, or the system's own limit where that is lower: with
+// select, FD_SETSIZE. (aeGetSetSize)
+func (el *EventLoop) Size() int { return el.setSize }
+
+// Resize changes what Size returns. It returns ErrRange, and changes nothing, if
+// setSize is not positive or a descriptor not below it is registered.
 // (aeResizeSetSize)
 func (el *EventLoop) Resize(setSize int) error {
 	if el.closed {
@@ -345,71 +371,83 @@ func (el *EventLoop) Resize(setSize int) error {
 	return nil
 }
 
-// SetBeforeSleep makes fn the hook that runs before each poll, with
-// CallBeforeSleep; nil removes it. It is the place for what a whole batch of
-// events has prepared, such as writing the replies of all clients.
-// (aeSetBeforeSleepProc)
-func (el *EventLoop) SetBeforeSleep(fn func(el *EventLoop)) { el.beforeSleep = fn }
+// AddBeforeSleep has fn called before each poll, with CallBeforeSleep. It is the
+// place for what a whole batch of events has prepared, such as writing the
+// replies of all clients. Hooks add up, so that a library and an application can
+// share a loop; they run in the order in which they were added. remove takes fn
+// away again; it may be called more than once. Inside a hook, one that is removed
+// is not called any more, and one that is added is called from the next poll on.
+// A nil fn panics; on a closed loop nothing happens. (aeSetBeforeSleepProc)
+func (el *EventLoop) AddBeforeSleep(fn func(el *EventLoop)) (remove func()) {
+	return el.addHook(&el.beforeSleep, fn)
+}
 
-// SetAfterSleep makes fn the hook that runs after each poll, with
-// CallAfterSleep, before any event is dispatched; nil removes it.
+// AddAfterSleep has fn called after each poll, with CallAfterSleep, before any
+// event is dispatched. Otherwise it is as AddBeforeSleep.
 // (aeSetAfterSleepProc)
-func (el *EventLoop) SetAfterSleep(fn func(el *EventLoop)) { el.afterSleep = fn }
+func (el *EventLoop) AddAfterSleep(fn func(el *EventLoop)) (remove func()) {
+	return el.addHook(&el.afterSleep, fn)
+}
 
-// SetDontWait makes every poll return at once while on is true. BeforeSleep may
-// set it when a callback has work left that no descriptor would announce, such
-// as input that is decrypted but not yet parsed. (aeSetDontWait)
+// addHook never changes a list in place: whoever walks it goes on with the hooks
+// that were there when the walk began.
+func (el *EventLoop) addHook(list *[]*hook, fn func(el *EventLoop)) (remove func()) {
+	if fn == nil {
+		panic("ae: nil hook")
+	}
+	h := &hook{fn}
+	if !el.closed {
+		*list = append(slices.Clip(*list), h)
+	}
+	return func() {
+		h.fn = nil
+		*list = slices.DeleteFunc(slices.Clone(*list), func(other *hook) bool { return other == h })
+	}
+}
+
+func (el *EventLoop) runHooks(hooks []*hook) {
+	for _, h := range hooks {
+		if h.fn != nil && !el.closed {
+			h.fn(el)
+		}
+	}
+}
+
+// SetDontWait makes every poll return at once while on is true. A BeforeSleep hook
+// may set it when a callback has work left that no descriptor would announce,
+// such as input that is decrypted but not yet parsed. (aeSetDontWait)
 func (el *EventLoop) SetDontWait(on bool) { el.dontWait = on }
 
-// Main runs ProcessEvents until Stop is called, and returns nil then. A Stop
-// that came before Main ends it before its first iteration; one that comes
-// during a Main inside a callback ends both. Errors are ErrClosed, also when a
-// callback closed the loop, and what the poller says. (aeMain)
+// Now returns the time at which the last poll ended, or rather at which somebody
+// first asked for it since then: however many callbacks of an iteration ask, the
+// clock is read once, and not at all if none does. It is for what needs no better
+// than that, such as when a client was last heard of; a callback that runs for
+// long makes it stale. Only the loop's goroutine may call it. (Redis keeps such a
+// time in server.mstime.)
+func (el *EventLoop) Now() time.Time {
+	if el.clock.IsZero() {
+		el.clock = time.Now()
+	}
+	return el.clock
+}
+
+// Main runs ProcessEvents until Stop is called, and returns nil then. A Stop that
+// came before Main ends it before its first iteration. Errors are ErrClosed, also
+// when a callback closed the loop; ErrRunning inside a callback; and what the
+// poller says. A panic in a callback goes up to Main's caller, who may recover it:
+// the loop is consistent, and Main can be called again. (aeMain)
 func (el *EventLoop) Main() error {
-	return el.run()
-}
-
-// Run is Main, ended by ctx too: it then returns context.Cause(ctx), and the
-// loop can be run again. A Main or Run inside it, in a callback, ends with it and
-// returns nil.
-func (el *EventLoop) Run(ctx context.Context) error {
-	var done atomic.Bool
-	if ctx.Err() != nil {
-		done.Store(true)
+	if el.depth > 0 || el.running {
+		return ErrRunning
 	}
-	release := context.AfterFunc(ctx, func() {
-		done.Store(true)
-		el.door.interrupt()
-	})
-	defer release()
-
-	el.done = append(el.done, &done)
-	defer func() { el.done = el.done[:len(el.done)-1] }()
-	if err := el.run(); err != nil {
-		return err
-	}
-	if done.Load() {
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// run iterates until Stop is called, a context is done or an error ends it.
-func (el *EventLoop) run() error {
-	el.mains++
-	defer func() { el.mains-- }()
+	el.running = true
+	defer func() { el.running = false }()
 
 	for {
-		if el.closing {
+		if el.closed {
 			return ErrClosed
 		}
-		if el.door.stop.Load() {
-			if el.mains == 1 {
-				el.door.stop.Store(false)
-			}
-			return nil
-		}
-		if el.cancelled() {
+		if el.door.stop.CompareAndSwap(true, false) || el.cancelled() {
 			return nil
 		}
 		if _, err := el.ProcessEvents(AllEvents | CallBeforeSleep | CallAfterSleep); err != nil {
@@ -418,35 +456,58 @@ func (el *EventLoop) run() error {
 	}
 }
 
-// cancelled tells whether the context of any Run under way is done.
-func (el *EventLoop) cancelled() bool {
-	for _, done := range el.done {
-		if done.Load() {
-			return true
-		}
+// Run is Main, ended by ctx too: it then returns context.Cause(ctx), and the loop
+// can be run again.
+func (el *EventLoop) Run(ctx context.Context) error {
+	if el.depth > 0 || el.running {
+		return ErrRunning
 	}
-	return false
+	done := new(atomic.Bool) // not the loop's own: AfterFunc may set it after the end of Run
+	done.Store(ctx.Err() != nil)
+	release := context.AfterFunc(ctx, func() {
+		done.Store(true)
+		el.door.interrupt()
+	})
+	el.done = done
+	defer func() {
+		release()
+		el.done = nil
+	}()
+
+	if err := el.Main(); err != nil {
+		return err
+	}
+	if done.Load() {
+		return context.Cause(ctx)
+	}
+	return nil
 }
+
+// cancelled reports whether the context of a Run is done.
+func (el *EventLoop) cancelled() bool { return el.done != nil && el.done.Load() }
 
 // ProcessEvents runs one iteration and returns how many procs and posted
 // functions it called. The package comment gives the steps in order. It may be
 // called from a callback. Errors are ErrClosed and what the poller says; a
 // signal is no error. (aeProcessEvents)
 func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
-	if el.closing {
+	if el.closed {
 		return 0, ErrClosed
 	}
 	if flags&AllEvents == 0 {
 		return 0, nil
 	}
+	el.depth++
+	defer func() { el.depth-- }() // a panic must not leave it behind
 
-	if flags&CallBeforeSleep != 0 && el.beforeSleep != nil {
-		el.beforeSleep(el)
+	if flags&CallBeforeSleep != 0 {
+		el.runHooks(el.beforeSleep)
 	}
 	ready, err := el.poll(flags)
 	batch := el.polls
-	if flags&CallAfterSleep != 0 && el.afterSleep != nil {
-		el.afterSleep(el)
+	el.clock = time.Time{}
+	if flags&CallAfterSleep != 0 {
+		el.runHooks(el.afterSleep)
 	}
 	if err != nil {
 		return 0, err
@@ -464,8 +525,8 @@ func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
 // needs neither the clock nor the door's lock, and the backend can use a system
 // call that the Go scheduler does not have to be told about.
 func (el *EventLoop) poll(flags Flags) (int, error) {
-	if el.closing {
-		return 0, ErrClosed
+	if el.closed {
+		return 0, ErrClosed // by a hook
 	}
 	if flags&FileEvents != 0 {
 		el.polls++
@@ -531,6 +592,9 @@ func (el *EventLoop) dispatch(batch uint32, ready int) int {
 		if second != None {
 			n += el.call(fd, second, batch)
 		}
+		if mask&lost != 0 && el.polls == batch {
+			el.forget(fd, batch)
+		}
 	}
 
 	if ready == len(el.fired) && ready > 0 && ready < maxFired {
@@ -555,6 +619,20 @@ func (el *EventLoop) call(fd int, event Mask, batch uint32) int {
 	}
 	proc(el, fd, event)
 	return 1
+}
+
+// forget ends the registration of a descriptor that was closed without
+// DeleteFileEvent, unless it was made anew since the poll that found out.
+func (el *EventLoop) forget(fd int, batch uint32) {
+	mask := el.FileEvents(fd)
+	if mask == None {
+		return
+	}
+	fe := &el.files[fd]
+	if mask&Readable != 0 && fe.readPoll == batch || mask&Writable != 0 && fe.writePoll == batch {
+		return
+	}
+	el.DeleteFileEvent(fd, readWrite)
 }
 
 // Wait waits at most d for fd to become ready for mask, without end if d is

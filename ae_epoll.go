@@ -5,6 +5,7 @@ package ae
 import (
 	"math"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,15 +25,17 @@ const (
 // every event.
 type epoll struct {
 	fd      int
-	spare   int         // a second instance, for rebuild when no descriptor is left; or -1
 	slots   []epollSlot // by descriptor
+	sleepy  int         // registrations whose poll operation may sleep
+	lost    []int       // registrations that rebuild could not move
 	events  []unix.EpollEvent
 	noNanos bool // epoll_pwait2 is missing or forbidden here
 }
 
 type epollSlot struct {
-	gen  uint32
-	mask Mask
+	gen    uint32
+	mask   Mask
+	sleepy bool
 }
 
 var _ backend = (*epoll)(nil)
@@ -42,65 +45,94 @@ func newBackend() (backend, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	spare, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	return &epoll{fd: fd, spare: spare}, nil
+	return &epoll{fd: fd}, nil
 }
 
 func (e *epoll) add(fd int, old, mask Mask) error {
-	if fd == e.spare {
-		return errOwn // the kernel refuses the other one itself
-	}
 	var slot epollSlot
 	if fd < len(e.slots) {
-		slot.gen = e.slots[fd].gen
+		slot = e.slots[fd]
 	}
-	slot.mask = old | mask
-
 	op := unix.EPOLL_CTL_MOD
 	if old == None {
 		op = unix.EPOLL_CTL_ADD
 		slot.gen++
+		slot.sleepy = maySleep(fd)
 	}
-	err := e.ctl(op, fd, slot)
+	slot.mask = old | mask
+
+	err := epollCtl(e.fd, op, fd, slot)
 	if err == unix.EEXIST {
 		// The number was closed without a del, and now names the same file again.
-		err = e.ctl(unix.EPOLL_CTL_MOD, fd, slot)
+		err = epollCtl(e.fd, unix.EPOLL_CTL_MOD, fd, slot)
 	}
 	if err == unix.ENOENT {
-		e.slots[fd].mask = None
+		e.drop(fd)
 		return errReused
 	}
 	if err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 
-	if fd >= len(e.slots) {
-		slots := make([]epollSlot, max(fd+1, 2*len(e.slots), minTable))
-		copy(slots, e.slots)
-		e.slots = slots
-	}
-	e.slots[fd] = slot
+	e.slots = grow(e.slots, fd)
+	e.set(fd, slot)
 	return nil
 }
 
 func (e *epoll) del(fd int, old, mask Mask) {
-	slot := &e.slots[fd]
-	slot.mask = old &^ mask
-	if slot.mask == None {
-		e.ctl(unix.EPOLL_CTL_DEL, fd, *slot)
-	} else {
-		e.ctl(unix.EPOLL_CTL_MOD, fd, *slot)
+	slot := e.slots[fd]
+	if slot.mask = old &^ mask; slot.mask == None {
+		_ = epollCtl(e.fd, unix.EPOLL_CTL_DEL, fd, slot) // a closed descriptor is gone already
+		e.drop(fd)
+		return
+	}
+	_ = epollCtl(e.fd, unix.EPOLL_CTL_MOD, fd, slot)
+	e.set(fd, slot)
+}
+
+// set replaces the slot of fd, and keeps count of what may sleep.
+func (e *epoll) set(fd int, slot epollSlot) {
+	e.sleepy += sleepers(slot) - sleepers(e.slots[fd])
+	e.slots[fd] = slot
+}
+
+func sleepers(slot epollSlot) int {
+	if slot.sleepy && slot.mask != None {
+		return 1
+	}
+	return 0
+}
+
+// drop forgets what is registered for fd. The generation stays.
+func (e *epoll) drop(fd int) {
+	e.set(fd, epollSlot{gen: e.slots[fd].gen})
+	if len(e.lost) > 0 {
+		e.lost = slices.DeleteFunc(e.lost, func(l int) bool { return l == fd })
 	}
 }
 
-func (e *epoll) ctl(op, fd int, slot epollSlot) error {
-	return epollCtl(e.fd, op, fd, slot)
+// maySleep reports whether the poll operation of fd's file may have to wait for
+// somebody, as that of a file on FUSE waits for its daemon. Sockets and pipes are
+// known not to; most calls see a socket, which is the cheapest to recognize:
+// getsockopt(2) never waits, whatever the descriptor.
+func maySleep(fd int) bool {
+	var value int32
+	size := uint32(unsafe.Sizeof(value))
+	_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_TYPE,
+		uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return true
+	}
+	kind := st.Mode & unix.S_IFMT
+	return kind != unix.S_IFIFO && kind != unix.S_IFSOCK
 }
 
+// epollCtl is epoll_ctl(2). The kernel asks the file's poll operation when it
+// adds or modifies.
 func epollCtl(epfd, op, fd int, slot epollSlot) error {
 	ev := unix.EpollEvent{Fd: int32(fd), Pad: int32(slot.gen)}
 	if slot.mask&Readable != 0 {
@@ -109,7 +141,15 @@ func epollCtl(epfd, op, fd int, slot epollSlot) error {
 	if slot.mask&Writable != 0 {
 		ev.Events |= unix.EPOLLOUT
 	}
-	return unix.EpollCtl(epfd, op, fd, &ev)
+	if !slot.sleepy {
+		return unix.EpollCtl(epfd, op, fd, &ev) // raw
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd),
+		uintptr(unsafe.Pointer(&ev)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
@@ -118,7 +158,7 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	}
 	var ready int
 	var err error
-	if d == 0 {
+	if d == 0 || len(e.lost) > 0 {
 		ready, err = e.look()
 	} else {
 		ready, err = e.sleep(d)
@@ -133,11 +173,6 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	n, orphans := 0, false
 	for i := range e.events[:ready] {
 		ev := &e.events[i]
-		slot := e.slots[ev.Fd]
-		if slot.gen != uint32(ev.Pad) || slot.mask == None {
-			orphans = true
-			continue
-		}
 		mask := None
 		if ev.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			mask |= Readable
@@ -145,24 +180,38 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 		if ev.Events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 			mask |= Writable
 		}
-		if mask &= slot.mask; mask == None {
-			orphans = true // del could not tell the kernel, for the same reason
+		slot := e.slots[ev.Fd]
+		if mask &= slot.mask; mask == None || slot.gen != uint32(ev.Pad) {
+			orphans = true
 			continue
 		}
 		fired[n] = firedEvent{fd: ev.Fd, mask: mask}
 		n++
 	}
-	if orphans {
-		e.rebuild()
+	if orphans && !e.rebuild() && n == 0 && d != 0 {
+		pause := orphanPause
+		if d > 0 {
+			pause = min(pause, d)
+		}
+		_, _ = unix.Poll(nil, millis(pause)) // time.Sleep may want a descriptor, for Go's own poller
+	}
+	for _, fd := range e.lost {
+		if n == len(fired) {
+			break
+		}
+		fired[n] = firedEvent{fd: int32(fd), mask: lost}
+		n++
 	}
 	return n, nil
 }
 
-// look is a poll that cannot block, and therefore called raw, which saves telling
-// the Go scheduler about it twice. A call that may block must never be raw: a
-// goroutine that blocks unannounced stops the garbage collector for the whole
-// process.
+// look is a poll that does not wait. It is called raw, which saves telling the Go
+// scheduler about it twice, if it cannot sleep in the kernel either: a goroutine
+// that sleeps unannounced stops the garbage collector for the whole process.
 func (e *epoll) look() (int, error) {
+	if e.sleepy > 0 {
+		return unix.EpollWait(e.fd, e.events, 0)
+	}
 	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
 		uintptr(unsafe.Pointer(&e.events[0])), uintptr(len(e.events)), 0, 0, 0)
 	if errno != 0 {
@@ -204,61 +253,42 @@ func (e *epoll) waitNanos(d time.Duration) (int, error) {
 	return int(n), nil
 }
 
+// orphanPause bounds how often a loop looks that cannot get rid of an orphan.
+const orphanPause = 10 * time.Millisecond
+
 // rebuild moves every registration to a new epoll instance. It is the only way
 // to get rid of an orphan: a file that was closed before del, and that somebody
-// else still holds open, can no longer be named, but would be reported for ever,
-// and the loop would spin. So an instance is kept in reserve: orphans are made
-// by programs that lose descriptors, and those run out of them. Should the
-// kernel have no memory, the orphan stays until the next poll tries again.
-func (e *epoll) rebuild() {
-	if e.spare < 0 {
-		e.restock()
-	}
-	if e.spare < 0 {
-		return
-	}
-	old := e.spare
-	if e.moveTo(e.spare) {
-		old, e.fd = e.fd, e.spare
-	}
-	unix.Close(old)
-	e.restock()
-}
-
-// restock makes a new spare instance, if it can.
-func (e *epoll) restock() {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+// else still holds open, can no longer be named, but would be reported for ever.
+// It returns false if there is no descriptor or memory for that now.
+func (e *epoll) rebuild() bool {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		fd = -1
+		return false
 	}
-	e.spare = fd
-}
-
-// moveTo adds to epfd what the present instance still knows by its number:
-// another file may have the number now, one that cannot even be watched. It
-// returns false if the kernel cannot take them all.
-func (e *epoll) moveTo(epfd int) bool {
-	for i, slot := range e.slots {
+	for fd, slot := range e.slots {
 		if slot.mask == None {
 			continue
 		}
-		switch e.ctl(unix.EPOLL_CTL_MOD, i, slot) {
+		// Does the number still name what was registered? It may be another
+		// file's by now, even one that cannot be watched.
+		err := epollCtl(e.fd, unix.EPOLL_CTL_MOD, fd, slot)
+		switch err {
 		case nil:
-			if epollCtl(epfd, unix.EPOLL_CTL_ADD, i, slot) != nil {
-				return false
-			}
+			err = epollCtl(epfd, unix.EPOLL_CTL_ADD, fd, slot)
 		case unix.ENOENT, unix.EBADF, unix.EPERM, unix.EINVAL:
-			e.slots[i].mask = None
-		default:
+			if !slices.Contains(e.lost, fd) {
+				e.lost = append(e.lost, fd)
+			}
+			err = nil
+		}
+		if err != nil {
+			unix.Close(epfd)
 			return false
 		}
 	}
+	unix.Close(e.fd)
+	e.fd = epfd
 	return true
 }
 
-func (e *epoll) close() error {
-	if e.spare >= 0 {
-		unix.Close(e.spare)
-	}
-	return unix.Close(e.fd)
-}
+func (e *epoll) close() error { return unix.Close(e.fd) }

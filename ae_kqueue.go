@@ -5,6 +5,7 @@ package ae
 import (
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -23,14 +24,26 @@ const (
 // Barrier asks for.
 type kqueue struct {
 	fd     int
+	slots  []kqueueSlot // by descriptor
 	events []unix.Kevent_t
-	at     []int32 // by descriptor: where fired has it, while poll fills fired
 
-	// broken lists pipes without a reader that are watched for Writable. Some
-	// systems refuse the filter then, and would never report what epoll reports:
-	// that the next write fails.
+	// broken lists pipes without a reader that are watched for Writable. epoll
+	// reports them, as the next write fails; kernels here may refuse the filter,
+	// end it after its first event, or never fire it.
 	broken []int
 }
+
+type kqueueSlot struct {
+	at   int32 // where fired has the descriptor, while poll fills fired
+	mask Mask
+	pipe bool
+}
+
+// spyOnPipes: on OpenBSD and NetBSD the write filter of a full pipe is not told
+// when the reader goes. The read filter is, on the write end too; so that is added
+// besides, with EV_CLEAR, as an end that is reported over and over is no news.
+// Where Readable is registered as well its filter tells the same.
+const spyOnPipes = runtime.GOOS == "openbsd" || runtime.GOOS == "netbsd"
 
 var _ backend = (*kqueue)(nil)
 
@@ -50,11 +63,17 @@ func newBackend() (backend, error) {
 // add issues EV_ADD for the whole mask even where old has it: if the descriptor
 // was closed without a del, the kernel has dropped the filter.
 func (k *kqueue) add(fd int, old, mask Mask) error {
-	pipe, err := watchable(fd)
+	st, err := statPollable(fd)
 	if err != nil {
 		return os.NewSyscallError("kevent", err)
 	}
+	pipe := st.Mode&unix.S_IFMT == unix.S_IFIFO
+	spy := spyOnPipes && pipe && (old|mask)&Readable == 0
+
 	if mask&Readable != 0 {
+		if spyOnPipes && pipe && old&Readable == 0 {
+			_ = k.change(fd, unix.EVFILT_READ, unix.EV_DELETE) // EV_ADD would keep the spy's EV_CLEAR
+		}
 		if err := k.change(fd, unix.EVFILT_READ, unix.EV_ADD); err != nil {
 			return os.NewSyscallError("kevent", err)
 		}
@@ -65,46 +84,38 @@ func (k *kqueue) add(fd int, old, mask Mask) error {
 		if err != nil && pipe {
 			k.broken = append(k.broken, fd) // EPIPE, EBADF or EPERM, as the system has it
 		} else if err != nil {
-			k.del(fd, mask, mask&Readable&^old)
+			k.del(fd, old|mask&Readable, mask&Readable&^old)
 			return os.NewSyscallError("kevent", err)
+		}
+		if spy {
+			_ = k.change(fd, unix.EVFILT_READ, unix.EV_ADD|unix.EV_CLEAR) // a FIFO open for writing alone refuses
 		}
 	}
 
-	if fd >= len(k.at) {
-		at := make([]int32, max(fd+1, 2*len(k.at), minTable))
-		copy(at, k.at)
-		k.at = at
-	}
+	k.slots = grow(k.slots, fd)
+	k.slots[fd].mask, k.slots[fd].pipe = old|mask, pipe
 	return nil
-}
-
-// watchable returns why fd cannot be watched, and whether it is a pipe. What
-// kqueue says of regular files and directories differs between systems; the
-// other backends refuse them.
-func watchable(fd int) (pipe bool, err error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return false, err
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG, unix.S_IFDIR:
-		return false, unix.EPERM
-	case unix.S_IFIFO:
-		return true, nil
-	}
-	return false, nil
 }
 
 // del asks for one filter in each call: of several in one call, the first that
 // fails would keep the rest from being deleted. That the filter, or the
 // descriptor, is gone already (ENOENT, EBADF) is what was wanted.
 func (k *kqueue) del(fd int, old, mask Mask) {
-	if mask&Readable != 0 {
-		k.change(fd, unix.EVFILT_READ, unix.EV_DELETE)
+	left := old &^ mask
+	spy := spyOnPipes && fd < len(k.slots) && k.slots[fd].pipe
+
+	if mask&Readable != 0 || spy && left == None {
+		_ = k.change(fd, unix.EVFILT_READ, unix.EV_DELETE)
+	}
+	if mask&Readable != 0 && spy && left&Writable != 0 {
+		_ = k.change(fd, unix.EVFILT_READ, unix.EV_ADD|unix.EV_CLEAR)
 	}
 	if mask&Writable != 0 {
-		k.change(fd, unix.EVFILT_WRITE, unix.EV_DELETE)
+		_ = k.change(fd, unix.EVFILT_WRITE, unix.EV_DELETE)
 		k.mend(fd)
+	}
+	if fd < len(k.slots) { // it is not when an add is taken back
+		k.slots[fd].mask = left
 	}
 }
 
@@ -130,10 +141,7 @@ func (k *kqueue) poll(fired []firedEvent, d time.Duration) (int, error) {
 	}
 	// A FIFO may have found a reader again; while it has none, nobody sleeps.
 	// One that was closed without a del is forgotten, whoever has its number.
-	k.broken = slices.DeleteFunc(k.broken, func(fd int) bool {
-		pipe, err := watchable(fd)
-		return err != nil || !pipe || k.change(fd, unix.EVFILT_WRITE, unix.EV_ADD) == nil
-	})
+	k.broken = slices.DeleteFunc(k.broken, k.mended)
 	if len(k.broken) > 0 {
 		d = 0
 	}
@@ -154,14 +162,38 @@ func (k *kqueue) poll(fired []firedEvent, d time.Duration) (int, error) {
 	n := 0
 	for i := range k.events[:ready] {
 		ev := &k.events[i]
-		if mask := maskOf(ev); mask != None {
-			n = k.report(fired, n, int(ev.Ident), mask)
+		fd := int(ev.Ident)
+		slot := &k.slots[fd]
+		if slot.pipe && slot.mask&Writable != 0 && noReader(ev) && !slices.Contains(k.broken, fd) {
+			k.broken = append(k.broken, fd)
+		}
+		if mask := maskOf(ev) & slot.mask; mask != None {
+			n = k.report(fired, n, fd, mask)
 		}
 	}
 	for _, fd := range k.broken {
 		n = k.report(fired, n, fd, Writable)
 	}
 	return n, nil
+}
+
+// mended reports whether a broken pipe has a reader again, or is not what it was.
+// A filter that is still there would be left as it is by EV_ADD: only a new one is
+// checked.
+func (k *kqueue) mended(fd int) bool {
+	st, err := statPollable(fd)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return true
+	}
+	_ = k.change(fd, unix.EVFILT_WRITE, unix.EV_DELETE)
+	return k.change(fd, unix.EVFILT_WRITE, unix.EV_ADD) == nil
+}
+
+// noReader reports whether ev is the last that a kernel says of a pipe whose reader
+// has gone: FreeBSD ends the write filter, which EV_ONESHOT shows, nobody having
+// asked for it; others say so by the read filter alone.
+func noReader(ev *unix.Kevent_t) bool {
+	return ev.Flags&unix.EV_EOF != 0 && (int(ev.Filter) == unix.EVFILT_READ || ev.Flags&unix.EV_ONESHOT != 0)
 }
 
 // maskOf returns what an event means. EV_EOF alone is no reason to report the
@@ -186,14 +218,14 @@ func maskOf(ev *unix.Kevent_t) Mask {
 // report merges mask into the event that fired already has for fd, among its
 // first n, or appends one if there is room. It returns how many there are now.
 func (k *kqueue) report(fired []firedEvent, n, fd int, mask Mask) int {
-	if i := int(k.at[fd]); i < n && int(fired[i].fd) == fd {
+	if i := int(k.slots[fd].at); i < n && int(fired[i].fd) == fd {
 		fired[i].mask |= mask
 		return n
 	}
 	if n == len(fired) {
 		return n
 	}
-	k.at[fd] = int32(n)
+	k.slots[fd].at = int32(n)
 	fired[n] = firedEvent{fd: int32(fd), mask: mask}
 	return n + 1
 }

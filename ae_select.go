@@ -28,7 +28,8 @@ type selector struct {
 }
 
 // fileID tells files apart, as far as fstat(2) does. It is how a number that was
-// closed without a del, and names another file now, is noticed.
+// closed without a del, and names another file now, is noticed. (Linux's anonymous
+// files, such as eventfds, all have one identity.)
 type fileID struct{ dev, ino uint64 }
 
 var _ backend = (*selector)(nil)
@@ -39,13 +40,12 @@ func (s *selector) add(fd int, old, mask Mask) error {
 	if fd >= maxSetSize {
 		return ErrRange // only the loop's own pipe comes here unchecked
 	}
-	id, err := selectable(fd)
+	st, err := statPollable(fd)
 	if err != nil {
 		return os.NewSyscallError("select", err)
 	}
-	if fd >= len(s.ids) {
-		s.ids = append(s.ids, make([]fileID, fd+1-len(s.ids))...)
-	}
+	s.ids = grow(s.ids, fd)
+	id := fileID{uint64(st.Dev), uint64(st.Ino)}
 	if old != None && s.ids[fd] != id {
 		s.del(fd, old, readWrite)
 		return errReused
@@ -60,21 +60,6 @@ func (s *selector) add(fd int, old, mask Mask) error {
 	}
 	s.top = max(s.top, fd+1)
 	return nil
-}
-
-// selectable returns why fd cannot be watched. select takes a closed descriptor
-// and then fails every time; it calls regular files and directories always
-// ready, and the other backends refuse them.
-func selectable(fd int) (fileID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fileID{}, err
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG, unix.S_IFDIR:
-		return fileID{}, unix.EPERM
-	}
-	return fileID{uint64(st.Dev), uint64(st.Ino)}, nil
 }
 
 func (s *selector) del(fd int, old, mask Mask) {
@@ -147,8 +132,8 @@ func maskOf(fd int, read, write *unix.FdSet) Mask {
 }
 
 // reportClosed finds the descriptors that were closed without a del: one of them
-// fails every select. Each leaves the sets and is reported once as ready, so
-// that its proc meets the error.
+// fails every select. Each is reported as ready, so that its proc meets the error,
+// and as lost.
 func (s *selector) reportClosed(fired []firedEvent) int {
 	n := 0
 	for fd := 0; fd < s.top && n < len(fired); fd++ {
@@ -157,9 +142,8 @@ func (s *selector) reportClosed(fired []firedEvent) int {
 			continue
 		}
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == unix.EBADF {
-			s.read.Clear(fd)
-			s.write.Clear(fd)
-			fired[n] = firedEvent{fd: int32(fd), mask: mask}
+			s.ids[fd] = fileID{} // whatever has the number next is another file
+			fired[n] = firedEvent{fd: int32(fd), mask: mask | lost}
 			n++
 		}
 	}

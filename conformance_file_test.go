@@ -134,7 +134,7 @@ var filePromises = []promise{
 			want error
 		}{
 			{"negative", -1, ae.Readable, ae.ErrRange},
-			{"set size", el.SetSize(), ae.Readable, ae.ErrRange},
+			{"set size", el.Size(), ae.Readable, ae.ErrRange},
 			{"closed", closed, ae.Readable, unix.EBADF},
 			{"regular file", file, ae.Readable, unix.EPERM},
 			{"directory", dir, ae.Readable, unix.EPERM},
@@ -149,7 +149,7 @@ var filePromises = []promise{
 				t.Errorf("%s: mask %d after the error", c.name, got)
 			}
 		}
-		for _, fd := range []int{-1, el.SetSize()} {
+		for _, fd := range []int{-1, el.Size()} {
 			if err := el.DeleteFileEvent(fd, ae.Readable); !errors.Is(err, ae.ErrRange) {
 				t.Errorf("DeleteFileEvent(%d): %v, want ErrRange", fd, err)
 			}
@@ -223,7 +223,7 @@ var filePromises = []promise{
 	{"LargeSetsGrowAsDescriptorsCome", "New(1<<20) works, and a descriptor far above the others is watched", func(t *testing.T) {
 		el := newLoop(t)
 		r, w := pipe(t)
-		high := el.SetSize() - 1
+		high := el.Size() - 1
 		var lim unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 			t.Fatal(err)
@@ -244,17 +244,17 @@ var filePromises = []promise{
 		r, w := pipe(t)
 		called := false
 		create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { called = true })
-		size := el.SetSize()
+		size := el.Size()
 		for _, bad := range []int{0, -1, r} {
 			if err := el.Resize(bad); !errors.Is(err, ae.ErrRange) {
 				t.Errorf("Resize(%d): %v, want ErrRange", bad, err)
 			}
 		}
-		if el.SetSize() != size {
-			t.Errorf("set size %d after refused calls, want %d", el.SetSize(), size)
+		if el.Size() != size {
+			t.Errorf("set size %d after refused calls, want %d", el.Size(), size)
 		}
-		if err := el.Resize(r + 1); err != nil || el.SetSize() != r+1 {
-			t.Errorf("Resize(%d): %v, set size %d", r+1, err, el.SetSize())
+		if err := el.Resize(r + 1); err != nil || el.Size() != r+1 {
+			t.Errorf("Resize(%d): %v, set size %d", r+1, err, el.Size())
 		}
 		if err := el.CreateFileEvent(r+1, ae.Readable, forbid(t, "beyond")); !errors.Is(err, ae.ErrRange) {
 			t.Errorf("beyond the bound: %v", err)

@@ -98,7 +98,7 @@ var kindPromises = []promise{
 		}
 		defer el.Close()
 		a, b := socketPair(t)
-		size := el.SetSize()
+		size := el.Size()
 		for _, fd := range []int{size - 1, size} {
 			if err := dupTo(a, fd); err != nil {
 				t.Fatal(err)

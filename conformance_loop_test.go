@@ -102,7 +102,7 @@ var callbackPromises = []promise{
 		}
 		register()
 		create(t, el, source, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { reads++; register() })
-		el.SetAfterSleep(func(*ae.EventLoop) { register() })
+		el.AddAfterSleep(func(*ae.EventLoop) { register() })
 		for range 100 {
 			step(t, el, ae.AllEvents|ae.CallAfterSleep)
 		}
@@ -135,28 +135,6 @@ var callbackPromises = []promise{
 			t.Errorf("%d of 3 descriptors were called", len(calls))
 		}
 	}},
-	{"NestedMainEndsWithStop", "Stop during a Main inside a callback ends both", func(t *testing.T) {
-		el := newLoop(t)
-		var trace string
-		el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-			el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-				trace += "stop "
-				el.Stop()
-				return ae.NoMore
-			})
-			err := el.Main()
-			trace += fmt.Sprintf("inner %v ", err)
-			return ae.NoMore
-		})
-		err := el.Main()
-		if trace += fmt.Sprintf("outer %v", err); trace != "stop inner <nil> outer <nil>" {
-			t.Error(trace)
-		}
-		el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { el.Stop(); return ae.NoMore })
-		if err := el.Main(); err != nil {
-			t.Errorf("Main again: %v", err)
-		}
-	}},
 	{"ClosesTheLoop", "Close in any callback ends the iteration there, and Main with ErrClosed", func(t *testing.T) {
 		for name, arm := range map[string]func(el *ae.EventLoop){
 			"file": func(el *ae.EventLoop) {
@@ -172,9 +150,9 @@ var callbackPromises = []promise{
 				}
 			},
 			"post":        func(el *ae.EventLoop) { el.Post(func(*ae.EventLoop) { closeOnce(t, el) }) },
-			"beforeSleep": func(el *ae.EventLoop) { el.SetBeforeSleep(func(*ae.EventLoop) { closeOnce(t, el) }) },
+			"beforeSleep": func(el *ae.EventLoop) { el.AddBeforeSleep(func(*ae.EventLoop) { closeOnce(t, el) }) },
 			"afterSleep": func(el *ae.EventLoop) {
-				el.SetAfterSleep(func(*ae.EventLoop) { closeOnce(t, el) })
+				el.AddAfterSleep(func(*ae.EventLoop) { closeOnce(t, el) })
 				el.SetDontWait(true)
 			},
 		} {
@@ -207,6 +185,12 @@ var callbackPromises = []promise{
 	}},
 }
 
+// busyFor returns once the clock has moved by d.
+func busyFor(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
+	}
+}
+
 func closeOnce(t *testing.T, el *ae.EventLoop) {
 	if err := el.Close(); err != nil {
 		t.Errorf("a callback ran after Close: %v", err)
@@ -226,8 +210,8 @@ func leaveAndGoOn(t *testing.T, iterate func(*testing.T, *ae.EventLoop), leave f
 			el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { once(); return ae.NoMore })
 		},
 		"post":        func(t *testing.T, el *ae.EventLoop, once func()) { el.Post(func(*ae.EventLoop) { once() }) },
-		"beforeSleep": func(t *testing.T, el *ae.EventLoop, once func()) { el.SetBeforeSleep(func(*ae.EventLoop) { once() }) },
-		"afterSleep":  func(t *testing.T, el *ae.EventLoop, once func()) { el.SetAfterSleep(func(*ae.EventLoop) { once() }) },
+		"beforeSleep": func(t *testing.T, el *ae.EventLoop, once func()) { el.AddBeforeSleep(func(*ae.EventLoop) { once() }) },
+		"afterSleep":  func(t *testing.T, el *ae.EventLoop, once func()) { el.AddAfterSleep(func(*ae.EventLoop) { once() }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			el := newLoop(t)
@@ -261,13 +245,14 @@ func leaveAndGoOn(t *testing.T, iterate func(*testing.T, *ae.EventLoop), leave f
 var doorPromises = []promise{
 	{"StopBeforeMainIsRemembered", "a Stop before Main ends it before its first iteration, once", func(t *testing.T) {
 		el := newLoop(t)
-		el.SetBeforeSleep(func(*ae.EventLoop) { t.Error("an iteration ran") })
+		remove := el.AddBeforeSleep(func(*ae.EventLoop) { t.Error("an iteration ran") })
 		el.Stop()
 		if err := el.Main(); err != nil {
 			t.Error(err)
 		}
 		iterations := 0
-		el.SetBeforeSleep(func(*ae.EventLoop) { iterations++; el.Stop() })
+		remove()
+		el.AddBeforeSleep(func(*ae.EventLoop) { iterations++; el.Stop() })
 		if err := el.Main(); err != nil || iterations != 1 {
 			t.Errorf("second Main: %v after %d iterations, want 1", err, iterations)
 		}
@@ -303,7 +288,7 @@ var doorPromises = []promise{
 		el := newLoop(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		nested := false
-		el.SetBeforeSleep(func(*ae.EventLoop) {
+		el.AddBeforeSleep(func(*ae.EventLoop) {
 			if !nested {
 				nested = true
 				el.Post(func(*ae.EventLoop) { go cancel() })
@@ -318,23 +303,32 @@ var doorPromises = []promise{
 			}
 		})
 	}},
-	{"RunEndsWithWhatIsInsideIt", "a context ends its Run and a Main in a callback of it, which returns nil", func(t *testing.T) {
+	{"ClosingIsClosed", "once Close has begun nothing can be registered, so that a descriptor handed over by Post is not lost", func(t *testing.T) {
 		el := newLoop(t)
-		ctx, cancel := context.WithCancel(context.Background())
-		inner := errors.New("not ended")
-		el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-			go cancel()
-			inner = el.Main()
-			return ae.NoMore
-		})
-		within(t, func() {
-			if err := el.Run(ctx); err != context.Canceled || inner != nil {
-				t.Errorf("Run: %v; Main inside it: %v", err, inner)
+		a, b := socketPair(t)
+		send(t, b, "x")
+		create(t, el, b, ae.Writable, forbid(t, "closing"))
+		ran := false
+		el.Post(func(*ae.EventLoop) {
+			ran = true
+			if err := el.CreateFileEvent(a, ae.Readable, forbid(t, "closing")); !errors.Is(err, ae.ErrClosed) {
+				t.Errorf("CreateFileEvent: %v", err)
+			}
+			if err := el.DeleteFileEvent(b, ae.Writable); !errors.Is(err, ae.ErrClosed) {
+				t.Errorf("DeleteFileEvent: %v", err)
+			}
+			if m := el.FileEvents(a) | el.FileEvents(b); m != ae.None {
+				t.Errorf("registered for %d", m)
+			}
+			if id := el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { return ae.NoMore }); id != 0 {
+				t.Errorf("time event %d", id)
+			}
+			if err := el.Close(); !errors.Is(err, ae.ErrClosed) {
+				t.Errorf("Close inside Close: %v", err)
 			}
 		})
-		el.Stop()
-		if err := el.Main(); err != nil {
-			t.Errorf("Main afterwards: %v", err)
+		if err := el.Close(); err != nil || !ran {
+			t.Errorf("Close: %v; the posted function ran: %v", err, ran)
 		}
 	}},
 	{"NothingIteratesInsideClose", "Main and ProcessEvents in a function that Close runs return ErrClosed", func(t *testing.T) {
@@ -595,8 +589,8 @@ var iterationPromises = []promise{
 	{"StepsComeInOrder", "BeforeSleep, poll, AfterSleep, file events, posted functions, time events", func(t *testing.T) {
 		el := newLoop(t)
 		var order string
-		el.SetBeforeSleep(func(*ae.EventLoop) { order += "before " })
-		el.SetAfterSleep(func(*ae.EventLoop) { order += "after " })
+		el.AddBeforeSleep(func(*ae.EventLoop) { order += "before " })
+		el.AddAfterSleep(func(*ae.EventLoop) { order += "after " })
 		a, _ := socketPair(t)
 		create(t, el, a, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { order += "file " })
 		el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { order += "time"; return ae.NoMore })
@@ -608,32 +602,102 @@ var iterationPromises = []promise{
 	}},
 	{"WithoutEventsNothingHappens", "without FileEvents and TimeEvents the call returns 0 at once", func(t *testing.T) {
 		el := newLoop(t)
-		el.SetBeforeSleep(func(*ae.EventLoop) { t.Error("BeforeSleep ran") })
+		el.AddBeforeSleep(func(*ae.EventLoop) { t.Error("BeforeSleep ran") })
 		if n := step(t, el, ae.CallBeforeSleep|ae.CallAfterSleep); n != 0 {
 			t.Errorf("%d calls", n)
 		}
 	}},
-	{"HooksRunOnlyWhenAskedFor", "the hooks need their flag, and nil removes them", func(t *testing.T) {
+	{"HooksRunOnlyWhenAskedFor", "the hooks need their flag, and can be removed", func(t *testing.T) {
 		el := newLoop(t)
 		hooks := 0
 		count := func(*ae.EventLoop) { hooks++ }
-		el.SetBeforeSleep(count)
-		el.SetAfterSleep(count)
+		removeBefore, removeAfter := el.AddBeforeSleep(count), el.AddAfterSleep(count)
 		poll(t, el)
 		if hooks != 0 {
 			t.Errorf("%d hooks ran without their flags", hooks)
 		}
 		step(t, el, ae.AllEvents|ae.DontWait|ae.CallBeforeSleep|ae.CallAfterSleep)
-		el.SetBeforeSleep(nil)
-		el.SetAfterSleep(nil)
+		removeBefore()
+		removeBefore()
+		removeAfter()
 		step(t, el, ae.AllEvents|ae.DontWait|ae.CallBeforeSleep|ae.CallAfterSleep)
 		if hooks != 2 {
 			t.Errorf("%d hooks ran, want 2", hooks)
 		}
 	}},
+	{"HooksAddUp", "hooks run in the order of their addition, each until it is removed, whatever becomes of the others", func(t *testing.T) {
+		for name, add := range map[string]func(*ae.EventLoop) func(func(*ae.EventLoop)) func(){
+			"BeforeSleep": func(el *ae.EventLoop) func(func(*ae.EventLoop)) func() { return el.AddBeforeSleep },
+			"AfterSleep":  func(el *ae.EventLoop) func(func(*ae.EventLoop)) func() { return el.AddAfterSleep },
+		} {
+			el := newLoop(t)
+			var order string
+			hook := func(name string) func(*ae.EventLoop) { return func(*ae.EventLoop) { order += name } }
+			ran := func(want string) {
+				t.Helper()
+				order = ""
+				step(t, el, ae.AllEvents|ae.DontWait|ae.CallBeforeSleep|ae.CallAfterSleep)
+				if order != want {
+					t.Errorf("%s: hooks %q ran, want %q", name, order, want)
+				}
+			}
+
+			add(el)(hook("a"))
+			removeB := add(el)(hook("b"))
+			add(el)(hook("c"))
+			ran("abc")
+			removeB()
+			ran("ac")
+
+			var removeE, removeSelf func()
+			removeSelf = add(el)(func(*ae.EventLoop) {
+				order += "d"
+				removeSelf()
+				removeE()
+				add(el)(hook("f"))
+			})
+			removeE = add(el)(hook("e"))
+			ran("acd")
+			ran("acf")
+		}
+	}},
+	{"NoHookRunsAfterClose", "a hook that closes the loop is the last one", func(t *testing.T) {
+		el := newLoop(t)
+		el.AddBeforeSleep(func(*ae.EventLoop) { closeOnce(t, el) })
+		el.AddBeforeSleep(func(*ae.EventLoop) { t.Error("a hook ran after Close") })
+		if _, err := el.ProcessEvents(ae.AllEvents | ae.CallBeforeSleep); !errors.Is(err, ae.ErrClosed) {
+			t.Errorf("ProcessEvents: %v", err)
+		}
+		remove := el.AddBeforeSleep(func(*ae.EventLoop) {})
+		remove()
+	}},
+	{"NowIsReadOnceAnIteration", "Now is the same for all callbacks of an iteration, and later in the next one", func(t *testing.T) {
+		el := newLoop(t)
+		var seen []time.Time
+		note := func(*ae.EventLoop) { seen = append(seen, el.Now()) }
+		el.AddAfterSleep(note)
+		el.AddBeforeSleep(note)
+		start := time.Now()
+		for range 2 {
+			busyFor(time.Millisecond)
+			el.Post(func(*ae.EventLoop) { note(el); busyFor(time.Millisecond) })
+			el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { note(el); return ae.NoMore })
+			step(t, el, whole)
+		}
+		// BeforeSleep still has the time of the poll before it.
+		want := []int{0, 1, 1, 1, 1, 2, 2, 2}
+		for i := 1; i < len(seen); i++ {
+			if same := want[i] == want[i-1]; same != seen[i].Equal(seen[i-1]) || seen[i].Before(seen[i-1]) {
+				t.Errorf("call %d: %v after %v", i, seen[i].Sub(start), seen[i-1].Sub(start))
+			}
+		}
+		if len(seen) != len(want) || seen[0].Before(start) || seen[len(seen)-1].After(time.Now()) {
+			t.Errorf("%d calls, from %v to %v after the start", len(seen), seen[0].Sub(start), seen[len(seen)-1].Sub(start))
+		}
+	}},
 	{"DontWaitIsReadAfterBeforeSleep", "SetDontWait(true) in BeforeSleep keeps that very iteration from sleeping", func(t *testing.T) {
 		el := newLoop(t)
-		el.SetBeforeSleep(func(*ae.EventLoop) { el.SetDontWait(true) })
+		el.AddBeforeSleep(func(*ae.EventLoop) { el.SetDontWait(true) })
 		within(t, func() { step(t, el, ae.AllEvents|ae.CallBeforeSleep) }) // would sleep without end
 	}},
 	{"FileEventsAloneLeaveTimeEvents", "without TimeEvents, time events neither run nor end the sleep", func(t *testing.T) {

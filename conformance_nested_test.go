@@ -1,6 +1,7 @@
 package ae_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -31,11 +32,17 @@ var places = []place{
 		el.Post(func(*ae.EventLoop) { fn() })
 	}},
 	{"BeforeSleep", func(t testing.TB, el *ae.EventLoop, fn func()) {
-		el.SetBeforeSleep(func(*ae.EventLoop) { el.SetBeforeSleep(nil); fn() })
+		onceIn(el.AddBeforeSleep, fn)
 	}},
 	{"AfterSleep", func(t testing.TB, el *ae.EventLoop, fn func()) {
-		el.SetAfterSleep(func(*ae.EventLoop) { el.SetAfterSleep(nil); fn() })
+		onceIn(el.AddAfterSleep, fn)
 	}},
+}
+
+// onceIn adds a hook that runs fn once.
+func onceIn(add func(func(*ae.EventLoop)) func(), fn func()) {
+	var remove func()
+	remove = add(func(*ae.EventLoop) { remove(); fn() })
 }
 
 // inEach makes a row for each place that user code can be called from.
@@ -69,32 +76,34 @@ var nestedPromises = rowsOf(
 				t.Errorf("%d file events, %d time events, %d posted functions, want one of each", files, times, posts)
 			}
 		}),
-	inEach("MainInA", "a Main from a callback runs until Stop, which ends the outer Main too, once",
+	inEach("NoMainInA", "Main and Run in a callback are an error, and change nothing",
 		func(t *testing.T, el *ae.EventLoop, p place) {
-			inner := 0
-			p.arm(t, el, func() {
-				el.CreateTimeEvent(0, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration { el.Stop(); return ae.NoMore })
-				if err := el.Main(); err != nil {
-					t.Errorf("inner Main: %v", err)
-				}
-				inner++
-			})
-			kick := el.CreateTimeEvent(time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration { return time.Millisecond })
-			within(t, func() {
-				if err := el.Main(); err != nil {
-					t.Errorf("outer Main: %v", err)
-				}
-			})
-			if !el.DeleteTimeEvent(kick) || inner != 1 {
-				t.Errorf("the inner Main ended %d times", inner)
+			iterations := map[string]func(){
+				"Main": func() { el.Main() }, "ProcessEvents": func() { step(t, el, whole) },
 			}
-			el.CreateTimeEvent(0, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration { el.Stop(); return ae.NoMore })
-			within(t, func() { el.Main() }) // a Stop that was left over would have ended it without a look
-			if n := poll(t, el); n != 0 {
-				t.Errorf("%d calls left over: Main ended before its first iteration", n)
+			for name, iterate := range iterations {
+				called := false
+				p.arm(t, el, func() {
+					called = true
+					if err := el.Main(); !errors.Is(err, ae.ErrRunning) {
+						t.Errorf("Main inside %s: %v", name, err)
+					}
+					if err := el.Run(t.Context()); !errors.Is(err, ae.ErrRunning) {
+						t.Errorf("Run inside %s: %v", name, err)
+					}
+					el.Stop()
+				})
+				el.Post(func(*ae.EventLoop) {}) // or AfterSleep would wait for something to happen
+				within(t, iterate)
+				if name != "Main" {
+					within(t, func() { el.Main() }) // ends by the Stop before it
+				}
+				if !called {
+					t.Errorf("%s did not call", name)
+				}
 			}
 		}),
-	inEach("StopInA", "Stop in a callback ends Main after that iteration, and only that Main",
+	inEach("StopInA", "Stop in a callback ends Main after that iteration, and no later Main",
 		func(t *testing.T, el *ae.EventLoop, p place) {
 			later := 0
 			el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { later++; return time.Hour })
@@ -115,7 +124,7 @@ var nestedPromises = rowsOf(
 			r, w := pipe(t)
 			calls := 0
 			create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { receive(r); calls++ })
-			size := el.SetSize()
+			size := el.Size()
 			p.arm(t, el, func() {
 				high := r
 				for fd := r; fd < r+200; fd++ {
@@ -126,7 +135,7 @@ var nestedPromises = rowsOf(
 				if err := el.Resize(high + 1); err != nil {
 					t.Errorf("Resize(%d): %v", high+1, err)
 				}
-				if err := el.Resize(size); err != nil || el.SetSize() != size {
+				if err := el.Resize(size); err != nil || el.Size() != size {
 					t.Errorf("Resize(%d): %v", size, err)
 				}
 			})

@@ -118,26 +118,18 @@ func TestANewPollerKnowsEverybody(t *testing.T) {
 	}
 }
 
-// Neither of the two instances can be watched, nor by number come to harm.
-func TestThePollersOwnDescriptorsCannotBeWatched(t *testing.T) {
+func TestThePollersOwnDescriptorCannotBeWatched(t *testing.T) {
 	el, e, _, _ := epollLoop(t)
-	for _, fd := range []int{e.fd, e.spare} {
-		if err := el.CreateFileEvent(fd, Readable, func(*EventLoop, int, Mask) {}); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("%d, with %d in use and %d to spare: %v", fd, e.fd, e.spare, err)
-		}
+	if err := el.CreateFileEvent(e.fd, Readable, func(*EventLoop, int, Mask) {}); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("%v", err)
 	}
 }
 
-// The poller and its spare are close-on-exec for as long as the loop lives.
 func TestANewPollerIsCloseOnExec(t *testing.T) {
 	_, e, _, _ := epollLoop(t)
-	for range 2 { // the second poller is the first one's spare
-		e.rebuild()
-		for _, fd := range []int{e.fd, e.spare} {
-			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
-				t.Errorf("descriptor %d: flags %#x, %v", fd, flags, err)
-			}
-		}
+	e.rebuild()
+	if flags, err := unix.FcntlInt(uintptr(e.fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v", flags, err)
 	}
 }
 
@@ -170,44 +162,7 @@ func TestANewPollerLeavesOutReusedNumbers(t *testing.T) {
 		t.Error("there is no new poller")
 	}
 	anet.Write(w, []byte("x"))
-	if n := look(t, el); n != 0 {
-		t.Errorf("%d calls", n)
-	}
-}
-
-// The kernel may not have the memory for all registrations. The old poller, with
-// its orphans, then stays.
-func TestAPollerThatCannotTakeAllIsNotUsed(t *testing.T) {
-	el, e, a, b := epollLoop(t)
-	calls := 0
-	if err := el.CreateFileEvent(a, Readable, func(*EventLoop, int, Mask) { calls++ }); err != nil {
-		t.Fatal(err)
-	}
-	none, err := unix.Dup(b) // cannot take any: it is no poller
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(e.spare)
-	e.spare = none
-
-	before := e.fd
-	e.rebuild()
-	anet.Write(b, []byte("x"))
-	if look(t, el); calls != 1 || e.fd != before {
-		t.Errorf("%d calls; the poller was %d and is %d", calls, before, e.fd)
-	}
-	if e.rebuild(); e.fd == before {
-		t.Error("the next spare is not used")
-	}
-}
-
-// After a rebuild that found no descriptor for a new spare, the next one asks again.
-func TestAPollerWithoutASpareGetsOneWhenItIsNeeded(t *testing.T) {
-	_, e, _, _ := epollLoop(t)
-	unix.Close(e.spare)
-	e.spare = -1
-	before := e.fd
-	if e.rebuild(); e.fd == before || e.spare < 0 {
-		t.Errorf("the poller was %d and is %d, the spare is %d", before, e.fd, e.spare)
+	if n := look(t, el); n != 0 || el.FileEvents(a)|el.FileEvents(b) != None {
+		t.Errorf("%d calls; registered for %d and %d", n, el.FileEvents(a), el.FileEvents(b))
 	}
 }

@@ -161,7 +161,7 @@ func ExampleEventLoop_Post() {
 // While a callback runs, nothing else does. The hooks measure it: the time from
 // AfterSleep to the next BeforeSleep is what one iteration's callbacks took, and
 // by so much every other client may have been delayed.
-func ExampleEventLoop_SetAfterSleep() {
+func ExampleEventLoop_AddAfterSleep() {
 	el, err := ae.New(64)
 	if err != nil {
 		log.Fatal(err)
@@ -170,8 +170,8 @@ func ExampleEventLoop_SetAfterSleep() {
 
 	const limit = 20 * time.Millisecond
 	awake := time.Now()
-	el.SetAfterSleep(func(*ae.EventLoop) { awake = time.Now() })
-	el.SetBeforeSleep(func(*ae.EventLoop) {
+	el.AddAfterSleep(func(*ae.EventLoop) { awake = time.Now() })
+	el.AddBeforeSleep(func(*ae.EventLoop) {
 		if time.Since(awake) > limit {
 			fmt.Println("the callbacks of one iteration took more than", limit)
 		}

@@ -129,8 +129,8 @@ func TestAClosedLoopHoldsNothing(t *testing.T) {
 		"a time proc": refer(func(touch func()) {
 			el.CreateTimeEvent(time.Hour, func(*ae.EventLoop, ae.TimeEventID) time.Duration { touch(); return 0 })
 		}),
-		"the BeforeSleep hook": refer(func(touch func()) { el.SetBeforeSleep(func(*ae.EventLoop) { touch() }) }),
-		"the AfterSleep hook":  refer(func(touch func()) { el.SetAfterSleep(func(*ae.EventLoop) { touch() }) }),
+		"the BeforeSleep hook": refer(func(touch func()) { el.AddBeforeSleep(func(*ae.EventLoop) { touch() }) }),
+		"the AfterSleep hook":  refer(func(touch func()) { el.AddAfterSleep(func(*ae.EventLoop) { touch() }) }),
 		"a posted function":    refer(func(touch func()) { el.Post(func(*ae.EventLoop) { touch() }) }),
 	}
 	if err := el.Close(); err != nil {

@@ -156,7 +156,6 @@ type model struct {
 
 	posted, ran int
 	stopped     bool
-	mains       int
 	closed      bool
 	ops         int
 	err         error
@@ -173,7 +172,7 @@ func runModel(code []byte) error {
 		return err
 	}
 	m := &model{
-		Program: ae.NewProgram(code), el: el, cap: el.SetSize(), size: el.SetSize(),
+		Program: ae.NewProgram(code), el: el, cap: el.Size(), size: el.Size(),
 		watch: map[int]*modelWatch{}, timers: map[ae.TimeEventID]*modelTimer{},
 	}
 	guard := time.AfterFunc(patience, func() {
@@ -182,8 +181,8 @@ func runModel(code []byte) error {
 	defer guard.Stop()
 	defer m.cleanUp()
 
-	el.SetBeforeSleep(m.beforeSleep)
-	el.SetAfterSleep(m.afterSleep)
+	el.AddBeforeSleep(m.beforeSleep)
+	el.AddAfterSleep(m.afterSleep)
 	for !m.Ended() && !m.over() {
 		m.op()
 	}
@@ -266,7 +265,7 @@ func (m *model) op() {
 	case c < 61:
 		m.stop()
 	case c < 62:
-		m.nestedMain()
+		m.runMain()
 	case c < 63:
 		m.maybePanic()
 	default:
@@ -705,8 +704,8 @@ func (m *model) resizeTo(n int) {
 	if err == nil {
 		m.size = min(n, m.cap)
 	}
-	if m.el.SetSize() != m.size {
-		m.fail("SetSize is %d, and should be %d", m.el.SetSize(), m.size)
+	if m.el.Size() != m.size {
+		m.fail("SetSize is %d, and should be %d", m.el.Size(), m.size)
 	}
 }
 
@@ -787,16 +786,18 @@ func (m *model) catch(depth int, fn func()) (panicked bool) {
 	return false
 }
 
-// nestedMain runs Main until a posted function stops it.
-func (m *model) nestedMain() {
-	if len(m.frames) > 3 {
+// runMain runs Main until a posted function stops it. In a callback Main refuses.
+func (m *model) runMain() {
+	if len(m.frames) > 0 {
+		if err := m.el.Main(); !errors.Is(err, ae.ErrRunning) {
+			m.fail("Main in a callback: %v", err)
+		}
 		return
 	}
 	m.postThat(m.stop)
 	f := &frame{main: true, flags: ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep}
 	m.frames = append(m.frames, f)
 	depth := len(m.frames)
-	m.mains++
 	early := m.stopped
 
 	var err error
@@ -804,7 +805,6 @@ func (m *model) nestedMain() {
 	left := m.catch(depth, func() { err = m.el.Main() })
 	m.el.SetDontWait(false)
 	m.frames = m.frames[:depth-1]
-	m.mains--
 	switch {
 	case left:
 		return
@@ -818,9 +818,7 @@ func (m *model) nestedMain() {
 	case f.begun:
 		m.finish(f)
 	}
-	if m.mains == 0 {
-		m.stopped = false
-	}
+	m.stopped = false
 }
 
 func (m *model) top() *frame { return m.frames[len(m.frames)-1] }

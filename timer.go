@@ -218,8 +218,8 @@ func (t *timers) remove(i int) {
 	}
 }
 
-// up moves the entry at i towards the root as far as it must, and tells whether
-// it moved.
+// up moves the entry at i towards the root as far as it must, and reports
+// whether it moved.
 func (t *timers) up(i int) bool {
 	e, start := t.heap[i], i
 	for i > 0 {

@@ -100,7 +100,7 @@ func newServer(cfg *config) (*server, error) {
 		s.dbs[i].index = i
 	}
 
-	el.SetBeforeSleep(s.beforeSleep)
+	el.AddBeforeSleep(s.beforeSleep)
 	el.CreateTimeEvent(0, s.expireKeys)
 	el.CreateTimeEvent(0, s.checkClients)
 	el.CreateTimeEvent(0, s.sampleRates)

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/aeloop/ae/anet"
 )
@@ -50,6 +51,10 @@ func (el *EventLoop) Stop() {
 // order of their posting. A nil error is a promise that fn runs exactly once,
 // at the latest in Close; after Close the result is ErrClosed. Any goroutine may
 // call it, the loop's own too. A nil fn panics.
+//
+// Somebody has to run the loop, or close it: a program that ends Main by itself
+// wants a deferred Close, or what was promised never runs. The queue is not
+// bounded: whoever posts faster than the loop can run needs a limit of its own.
 func (el *EventLoop) Post(fn func(el *EventLoop)) error {
 	if fn == nil {
 		panic("ae: Post of a nil function")
@@ -97,7 +102,7 @@ func (el *EventLoop) runAllPosted() {
 	}
 }
 
-// waiting tells whether a function is waiting to be called.
+// waiting reports whether a function is waiting to be called.
 func (d *door) waiting() bool { return d.pending.Load() || d.head < len(d.taken) }
 
 // take moves everything posted to the end of what was taken over before. The
@@ -116,13 +121,14 @@ func (d *door) take() {
 	d.pending.Store(false)
 }
 
-// yield lets other goroutines run first, before a sleep, if posted functions ran
-// since the last one. What they answered has made goroutines ready, and those
-// wait in the queue of the loop's thread, which a blocking system call would hold
-// until the scheduler's monitor looks; what they post now needs no wake-up. A
-// loop that nobody posts to does not pay for it: yielding wakes a second thread.
+// yield lets other goroutines run first, before a sleep, where that pays. If
+// posted functions ran since the last one: what they answered has made goroutines
+// ready, which wait in the queue of the loop's thread, and what they post now
+// needs no wake-up. And if one processor is all there is: a blocking system call
+// would hold it until the scheduler's monitor looks. Otherwise a yield only costs:
+// it wakes a second thread.
 func (d *door) yield() {
-	if d.yielded != d.ran {
+	if d.yielded != d.ran || runtime.GOMAXPROCS(0) == 1 {
 		d.yielded = d.ran
 		runtime.Gosched()
 	}
@@ -173,12 +179,18 @@ func (d *door) unlockAndWake() {
 	d.mu.Unlock()
 
 	if wake {
-		// A pipe that is full has woken the loop already; no other error is
-		// possible on a pipe that is open at both ends.
-		anet.Write(d.writeFD, []byte{0})
+		// A pipe that is full has woken the loop already; no other error but a
+		// signal's is possible on a pipe that is open at both ends.
+		for {
+			if _, err := syscall.Write(d.writeFD, wakeByte[:]); err != syscall.EINTR {
+				break
+			}
+		}
 		d.wakers.Done()
 	}
 }
+
+var wakeByte [1]byte
 
 // open makes the pipe and has b watch it.
 func (d *door) open(b backend) error {
@@ -195,12 +207,13 @@ func (d *door) open(b backend) error {
 	return nil
 }
 
-// drain empties the pipe, which would otherwise stay readable.
+// drain empties the pipe, which would otherwise stay readable. It holds one byte
+// as a rule: one read.
 func (d *door) drain() {
 	var buf [64]byte
 	for {
-		n, err := anet.Read(d.readFD, buf[:])
-		if err != nil || n < len(buf) {
+		n, err := syscall.Read(d.readFD, buf[:])
+		if n < len(buf) && err != syscall.EINTR {
 			return
 		}
 	}
