@@ -1,0 +1,2 @@
+// Package stream is buffered connections on an ae event loop.
+package stream

@@ -1,0 +1,181 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/aeloop/ae"
+	"golang.org/x/sys/unix"
+)
+
+// Group is a number of loops, each with a goroutine of its own. They share nothing:
+// each has its connections and its Handler.
+type Group struct {
+	// Choose picks the loop, by its index, for a connection from peer. Nil takes
+	// the one with the fewest connections, and of equals each in turn. Only the
+	// first loop's goroutine calls it. Set it before Run.
+	Choose func(peer netip.AddrPort) int
+
+	loops []*Loop
+	turn  int
+}
+
+// loopSize is the size of a Group's loops: more than any process has descriptors.
+const loopSize = 1 << 24
+
+// NewGroup returns n loops, not running yet. The error is unix.EINVAL for an n that
+// is not positive, or what ae.New says.
+func NewGroup(n int) (*Group, error) {
+	if n <= 0 {
+		return nil, fmt.Errorf("stream: a group of %d loops: %w", n, unix.EINVAL)
+	}
+	g := &Group{}
+	for range n {
+		el, err := ae.New(loopSize)
+		if err != nil {
+			for _, l := range g.loops {
+				_ = l.el.Close()
+			}
+			return nil, err
+		}
+		g.loops = append(g.loops, On(el))
+	}
+	return g, nil
+}
+
+// Loops returns the loops. Before Run they may be used as any others; afterwards
+// each belongs to its goroutine, which is reached by EventLoop().Post.
+func (g *Group) Loops() []*Loop { return g.loops }
+
+// Listen accepts connections for all loops; handler is called once for each, and
+// returns its Handler. The first loop accepts, and hands connections over. With
+// cfg.ReusePort each loop has a listener of its own instead, over which the system
+// spreads connections; the one returned is the first loop's, and MaxConns is for
+// each. Call it before Run.
+func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l *Loop) *Handler) (*Listener, error) {
+	handlers := make(map[*Loop]*Handler)
+	for _, l := range g.loops {
+		h := handler(l)
+		if err := h.check(); err != nil {
+			return nil, err
+		}
+		handlers[l] = h
+	}
+	if !cfg.ReusePort || network == "unix" {
+		return g.loops[0].listen(network, address, cfg, func(peer netip.AddrPort) (*Loop, *Handler) {
+			l := g.next(peer)
+			return l, handlers[l]
+		})
+	}
+
+	var lns []*Listener
+	for _, l := range g.loops {
+		ln, err := l.Listen(network, address, cfg, handlers[l])
+		if err != nil {
+			for _, ln := range lns {
+				ln.Close()
+			}
+			return nil, err
+		}
+		lns = append(lns, ln)
+		address = ln.Addr() // the port that the system chose for the first
+	}
+	return lns[0], nil
+}
+
+// next returns the loop for a connection from peer.
+func (g *Group) next(peer netip.AddrPort) *Loop {
+	if g.Choose != nil {
+		return g.loops[g.Choose(peer)]
+	}
+	g.turn++
+	least := g.loops[g.turn%len(g.loops)]
+	for i := range g.loops {
+		if l := g.loops[(g.turn+i)%len(g.loops)]; l.n.Load() < least.n.Load() {
+			least = l
+		}
+	}
+	return least
+}
+
+// Run runs all loops until ctx is done or one of them fails, then shuts them all
+// down as Shutdown does, within grace, and closes them. It returns nil after ctx,
+// and otherwise the error. A panic in one loop ends the others in the same way, and
+// then Run panics with its value. A Group runs once.
+func (g *Group) Run(ctx context.Context, grace time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, l := range g.loops {
+		wg.Go(func() {
+			defer cancel(nil) // also when a callback ends the goroutine
+			cancel(l.runAlone())
+		})
+	}
+
+	<-ctx.Done()
+	// Those who wait in a backlog are handed over first, to loops that still run.
+	g.each(func(l *Loop) {
+		for len(l.lns) > 0 {
+			l.lns[0].acceptAll()
+			l.lns[0].Close()
+		}
+	})
+	g.each(func(l *Loop) { _ = l.Shutdown(grace, l.el.Stop) })
+	wg.Wait()
+
+	cause := context.Cause(ctx)
+	var p *loopPanic
+	if errors.As(cause, &p) {
+		panic(p.value)
+	}
+	var failed *loopError
+	if errors.As(cause, &failed) {
+		return failed.err
+	}
+	return nil
+}
+
+// each has fn called on every loop, or on what is left of it, and waits for that.
+func (g *Group) each(fn func(l *Loop)) {
+	var wg sync.WaitGroup
+	for _, l := range g.loops {
+		wg.Add(1)
+		err := l.el.Post(func(*ae.EventLoop) {
+			defer wg.Done()
+			fn(l)
+		})
+		if err != nil {
+			wg.Done() // it has ended
+		}
+	}
+	wg.Wait()
+}
+
+// loopPanic and loopError are how a loop of a Group ends the others.
+type loopPanic struct{ value any }
+type loopError struct{ err error }
+
+func (p *loopPanic) Error() string { return fmt.Sprint("stream: a loop panicked: ", p.value) }
+func (e *loopError) Error() string { return e.err.Error() }
+
+// runAlone runs l until it is stopped, and closes it. It returns why it ended, or
+// nil.
+func (l *Loop) runAlone() (why error) {
+	defer func() {
+		if v := recover(); v != nil {
+			why = &loopPanic{v}
+		}
+		defer func() { _ = recover() }() // the first panic is the one to tell
+		defer func() { _ = l.el.Close() }()
+		l.Close()
+	}()
+	if err := l.el.Main(); err != nil {
+		return &loopError{err}
+	}
+	return nil
+}

@@ -1,0 +1,443 @@
+package stream
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+	"golang.org/x/sys/unix"
+)
+
+// Loop is what the connections of one event loop share. It belongs to that loop's
+// goroutine, and so do its connections and listeners.
+type Loop struct {
+	el    *ae.EventLoop
+	epoch time.Time
+
+	conns   []*Conn            // by descriptor
+	dialing map[*Conn]struct{} // those that have none yet
+	lns     []*Listener
+	n       atomic.Int64 // connections whose Close has not been called; a Group's acceptor raises it
+
+	readable, writable ae.FileProc // method values, made once
+
+	buf  []byte   // what is read goes here; nil while a callback uses it
+	vec  [][]byte // for one Writev
+	pool pool
+
+	work  []*Conn // what settle has to look at before the loop sleeps
+	spare []*Conn // the last such slice
+	held  []*Conn // output that beforeSend holds back
+
+	beforeSend func() bool
+	wheel      wheel
+	blind      []*Conn // nothing is watched, so a reset has to be looked for
+	looking    bool    // the time event that does is armed
+
+	down       func() // called when the last connection has ended
+	stopping   bool   // Shutdown was called
+	removeHook func()
+}
+
+const (
+	readSize  = 64 << 10
+	blindLook = time.Second
+
+	// maxRounds bounds how often what callbacks start before a sleep is looked at
+	// again before the loop polls in between.
+	maxRounds = 8
+)
+
+// On returns a Loop for connections on el. It adds a BeforeSleep hook, which sends
+// what was written since the last sleep and calls what is due: whoever runs el
+// with ProcessEvents passes CallBeforeSleep, as Main and Run do. Otherwise el is
+// the caller's, with descriptors, time events and hooks of its own.
+func On(el *ae.EventLoop) *Loop {
+	l := &Loop{el: el, epoch: time.Now(), dialing: map[*Conn]struct{}{}}
+	l.readable, l.writable = l.onReadable, l.onWritable
+	l.removeHook = el.AddBeforeSleep(l.onBeforeSleep)
+	return l
+}
+
+// EventLoop returns the loop that l is on.
+func (l *Loop) EventLoop() *ae.EventLoop { return l.el }
+
+// Len returns how many connections there are, those included that still connect,
+// or wait for the peer after Close.
+func (l *Loop) Len() int { return int(l.n.Load()) }
+
+// All returns the connections that are open. Any of them may be closed meanwhile.
+func (l *Loop) All() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for fd := 0; fd < len(l.conns); fd++ {
+			if c := l.conns[fd]; c != nil && c.Open() && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// BeforeSend has fn called once before each batch of sends, so that what the
+// replies acknowledge can be made durable first (a group commit). Output then
+// always waits for the end of the iteration. If fn returns false nothing is sent,
+// and it is called again before the next sleep; whoever holds output back sees to
+// it that the loop wakes, with Post or a time event. Nil removes it.
+func (l *Loop) BeforeSend(fn func() bool) { l.beforeSend = fn }
+
+// Adopt makes a connection of a connected stream socket, which it makes
+// non-blocking and close-on-exec. Open is called before the loop sleeps. After an
+// error the descriptor is the caller's still: unix.EEXIST for one that the loop
+// watches already, unix.EBADF, unix.ENOTSOCK, unix.EPROTOTYPE for a socket that is
+// no stream, unix.ENOTCONN, unix.EINVAL for a bad Handler, ae.ErrRange,
+// ae.ErrClosed, ErrShutdown.
+func (l *Loop) Adopt(fd int, h *Handler) (*Conn, error) {
+	if err := h.check(); err != nil {
+		return nil, err
+	}
+	if l.stopping {
+		return nil, ErrShutdown
+	}
+	if err := l.adoptable(fd); err != nil {
+		return nil, fmt.Errorf("stream: adopt: %w", err)
+	}
+	c := l.newConn(h)
+	c.peer, _ = anet.PeerAddr(fd)
+	if err := l.attach(c, fd); err != nil {
+		return nil, fmt.Errorf("stream: adopt: %w", err)
+	}
+	l.n.Add(1)
+	c.flags |= toOpen
+	l.later(c)
+	return c, nil
+}
+
+// adoptable returns why fd cannot be a connection.
+func (l *Loop) adoptable(fd int) error {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return err
+	}
+	if kind != unix.SOCK_STREAM {
+		return unix.EPROTOTYPE
+	}
+	if _, err := unix.Getpeername(fd); err != nil {
+		return err
+	}
+	if l.el.FileEvents(fd) != ae.None || fd < len(l.conns) && l.conns[fd] != nil {
+		return unix.EEXIST
+	}
+	if err := anet.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	return anet.SetCloseOnExec(fd, true)
+}
+
+func (l *Loop) newConn(h *Handler) *Conn {
+	c := &Conn{h: h, fd: -1, slot: unplaced}
+	c.home.Store(l)
+	return c
+}
+
+// attach gives c its descriptor, and has it watched for input.
+func (l *Loop) attach(c *Conn, fd int) error {
+	if err := l.el.CreateFileEvent(fd, ae.Readable, l.readable); err != nil {
+		return err
+	}
+	c.fd, c.mask = int32(fd), ae.Readable
+	for fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)))...)
+	}
+	l.conns[fd] = c
+	c.last = l.now()
+	l.time(c)
+	return nil
+}
+
+// detach takes c's descriptor out of everything, but does not close it.
+func (l *Loop) detach(c *Conn) {
+	if c.fd < 0 {
+		return
+	}
+	_ = l.el.DeleteFileEvent(int(c.fd), ae.Readable|ae.Writable) // the loop may be closed
+	c.mask = ae.None
+	l.conns[c.fd] = nil
+	l.wheel.remove(c)
+}
+
+// later has settle look at c before the loop sleeps.
+func (l *Loop) later(c *Conn) {
+	if c.flags&inWork == 0 {
+		c.flags |= inWork
+		l.work = append(l.work, c)
+	}
+}
+
+// onBeforeSleep does what methods and callbacks have left to do. All input comes
+// first, so that its replies go out in the same batch of sends.
+func (l *Loop) onBeforeSleep(*ae.EventLoop) {
+	if len(l.held) > 0 {
+		l.work = append(l.work, l.held...)
+		clear(l.held)
+		l.held = l.held[:0]
+	}
+	for round := 0; len(l.work) > 0; round++ {
+		if round == maxRounds {
+			_ = l.el.Post(func(*ae.EventLoop) {}) // no sleep: there is more to do
+			return
+		}
+		l.settleAll()
+	}
+	if l.down != nil && l.n.Load() == 0 {
+		down := l.down
+		l.down = nil
+		l.removeHook()
+		down()
+	}
+}
+
+// settleAll takes one batch of work.
+func (l *Loop) settleAll() {
+	batch := l.work
+	l.work, l.spare = l.spare[:0], nil
+	next := 0
+	defer func() {
+		l.work = append(l.work, batch[next:]...) // a callback has panicked
+		clear(batch)
+		l.spare = batch[:0]
+	}()
+
+	for _, c := range batch {
+		if c.loop() == l {
+			c.resume()
+		}
+	}
+	hold := l.beforeSend != nil && !l.beforeSend()
+	for next < len(batch) {
+		c := batch[next]
+		next++
+		if c.loop() != l {
+			continue // it has moved, and is another goroutine's
+		}
+		if hold && c.queued > 0 {
+			l.held = append(l.held, c)
+			continue
+		}
+		c.flags &^= inWork
+		c.settle()
+	}
+}
+
+// takeBuf returns the read buffer, or another one if a callback that uses it runs
+// the loop.
+func (l *Loop) takeBuf() []byte {
+	buf := l.buf
+	l.buf = nil
+	if buf == nil {
+		buf = make([]byte, readSize)
+	}
+	return buf
+}
+
+// now is the iteration's time, on a clock that starts with l.
+func (l *Loop) now() int64 { return int64(l.el.Now().Sub(l.epoch)) }
+
+// time has the wheel find c when something is due.
+func (l *Loop) time(c *Conn) {
+	due, ok := c.due()
+	if !ok {
+		l.wheel.remove(c)
+		return
+	}
+	w := &l.wheel
+	if w.used == [2]uint64{} {
+		w.now = l.now()
+	}
+	w.place(c, due)
+	if at, _ := w.next(); w.alarm == 0 || at < w.alarm {
+		l.el.DeleteTimeEvent(w.event)
+		w.alarm = at
+		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.onAlarm)
+	}
+}
+
+// onAlarm looks at the connections whose time has come.
+func (l *Loop) onAlarm(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	w := &l.wheel
+	w.advance(int64(time.Since(l.epoch)), l.look)
+	at, ok := w.next()
+	if !ok {
+		w.alarm = 0
+		return ae.NoMore
+	}
+	w.alarm = at
+	return max(0, time.Until(l.epoch.Add(time.Duration(at))))
+}
+
+// look ends c, or puts it off.
+func (l *Loop) look(c *Conn) {
+	if c.flags&dead != 0 {
+		return
+	}
+	now := int64(time.Since(l.epoch))
+	if due, ok := c.due(); !ok || due > now {
+		l.time(c)
+		return
+	}
+	if d := c.deadline(); d != 0 && d <= now {
+		l.end(c, ErrTimeout)
+	} else if c.moved() {
+		c.last = now
+		l.time(c)
+	} else if c.flags&closing != 0 {
+		l.end(c, c.lingered())
+	} else if c.h.Idled == nil {
+		l.end(c, ErrIdle)
+	} else {
+		c.last = now
+		l.time(c)
+		c.h.Idled(c)
+		l.later(c)
+	}
+}
+
+// end closes c's descriptor, and has its Close called before the loop sleeps.
+func (l *Loop) end(c *Conn, err error) {
+	if c.flags&dead != 0 {
+		return
+	}
+	c.flags |= dead
+	if err != nil {
+		c.more().err = err
+	}
+	c.stopDial()
+	l.detach(c)
+	if c.fd >= 0 {
+		if c.queued > 0 {
+			_ = anet.SetLinger(int(c.fd), 0) // a reset: what was cut off must not look complete
+		}
+		_ = anet.Close(int(c.fd))
+		c.fd = -1
+	}
+	c.dropAll(l)
+	if c.ln != nil {
+		c.ln.released()
+		c.ln = nil
+	}
+	l.later(c)
+}
+
+// reset is end, and the peer sees a reset.
+func (l *Loop) reset(c *Conn, err error) {
+	if c.fd >= 0 {
+		_ = anet.SetLinger(int(c.fd), 0)
+	}
+	l.end(c, err)
+}
+
+// Shutdown ends everything: each listener takes who waits in its backlog and
+// closes; each connection's Shutdown is called; after grace those that are left
+// are ended with ErrShutdown. When the last Close has been called, done is, if it
+// is not nil. Nothing new is taken from now on. The error is ae.ErrClosed, and
+// ErrShutdown the second time.
+func (l *Loop) Shutdown(grace time.Duration, done func()) error {
+	if l.stopping {
+		return ErrShutdown
+	}
+	if done == nil {
+		done = func() {}
+	}
+	if err := l.el.Post(func(*ae.EventLoop) { l.drain(grace, done) }); err != nil {
+		return err
+	}
+	l.stopping = true
+	return nil
+}
+
+func (l *Loop) drain(grace time.Duration, done func()) {
+	for _, ln := range slices.Clone(l.lns) {
+		ln.acceptAll()
+		ln.Close()
+	}
+	l.down = done
+	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		l.abortAll(ErrShutdown)
+		return ae.NoMore
+	})
+	for c := range l.All() {
+		if c.h.Shutdown != nil {
+			c.h.Shutdown(c)
+		}
+	}
+}
+
+// abortAll ends all connections.
+func (l *Loop) abortAll(err error) {
+	for fd := 0; fd < len(l.conns); fd++ {
+		if c := l.conns[fd]; c != nil {
+			l.reset(c, err)
+		}
+	}
+	for _, c := range slices.Collect(maps.Keys(l.dialing)) {
+		l.end(c, err)
+	}
+}
+
+// Close ends everything at once, as the end of a grace does, and calls each Close,
+// the only method here that does: for a loop that runs no more. It does not close
+// the EventLoop.
+func (l *Loop) Close() {
+	l.stopping = true
+	for _, ln := range slices.Clone(l.lns) {
+		ln.Close()
+	}
+	for l.n.Load() > 0 {
+		l.abortAll(ErrShutdown)
+		l.work = append(l.work, l.held...)
+		clear(l.held)
+		l.held = l.held[:0]
+		l.settleAll()
+	}
+	l.removeHook()
+}
+
+// watchBlind looks after c, which the loop does not watch: paused, or half closed
+// with nothing to send. A reset would not be noticed, so it is asked for once a
+// second.
+func (l *Loop) watchBlind(c *Conn) {
+	if c.flags&inBlind != 0 {
+		return
+	}
+	c.flags |= inBlind
+	l.blind = append(l.blind, c)
+	if !l.looking {
+		l.looking = l.el.CreateTimeEvent(blindLook, l.lookForResets) != 0
+	}
+}
+
+func (l *Loop) lookForResets(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	l.blind = slices.DeleteFunc(l.blind, func(c *Conn) bool {
+		if c.loop() != l {
+			return true // it has moved, and is another goroutine's
+		}
+		if c.flags&dead == 0 && c.mask == ae.None {
+			if err := anet.SocketError(int(c.fd)); err != nil {
+				l.end(c, err)
+			}
+		}
+		if c.flags&dead == 0 && c.mask == ae.None {
+			return false
+		}
+		c.flags &^= inBlind
+		return true
+	})
+	if len(l.blind) == 0 {
+		l.looking = false
+		return ae.NoMore
+	}
+	return blindLook
+}
