@@ -15,19 +15,21 @@ import (
 // The names under which results are shown.
 const (
 	ours      = "ae"
+	onStream  = "ae, package stream"
 	epoll     = "bare epoll"
 	threaded  = "bare epoll, 2 threads"
 	libevent  = "libevent"
 	libev     = "libev"
 	libuv     = "libuv"
 	goNet     = "Go net"
+	gnet      = "gnet"
 	redis     = "redis-server"
 	memcached = "memcached"
 )
 
 // worker is the program that stands for a peer.
 var worker = map[string]string{
-	ours: "ae", epoll: "epoll", threaded: "epoll", libevent: "libevent", libev: "libev", libuv: "libuv", goNet: "std",
+	ours: "ae", onStream: "ae", gnet: "gnet", epoll: "epoll", threaded: "epoll", libevent: "libevent", libev: "libev", libuv: "libuv", goNet: "std",
 }
 
 func (b *bench) has(peer string) bool {
@@ -71,6 +73,7 @@ func (b *bench) setUp() error {
 	for name, pkg := range map[string]string{
 		"ae":   "./workers/ae",
 		"std":  "./workers/std",
+		"gnet": "./workers/gnet",
 		"load": "./workers/load",
 		"echo": "github.com/aeloop/ae/examples/echo",
 		"kv":   "github.com/aeloop/ae/examples/kv",

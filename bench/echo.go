@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-var echoServers = []string{ours, epoll, threaded, libevent, libev, libuv, goNet}
+var echoServers = []string{ours, onStream, epoll, threaded, libevent, libev, libuv, goNet, gnet}
 
 func echoRow() row {
 	return row{

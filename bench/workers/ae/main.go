@@ -1,4 +1,5 @@
-// Ae is the worker on this library's loop. Its servers are the examples echo and kv.
+// Ae is the worker on this library's loop. Its servers are the examples echo and kv, and an
+// echo server on package stream.
 package main
 
 import (
@@ -17,6 +18,8 @@ func main() {
 	switch work.Mode() {
 	case "chain":
 		chain(el, work.Int(2), work.Int(3), work.Int(4), work.Int(5))
+	case "echo":
+		echoOnStream(el, work.Int(2))
 	case "timers":
 		work.RunTimers(&timers{el: el}, work.Int(2))
 	case "lateness":
