@@ -28,7 +28,7 @@ var patience = func() time.Duration {
 	return 30 * time.Second
 }()
 
-// redis#246, gnet#367, netpoll#311: out of descriptors, a server goes on serving
+// pitfall 5: redis#246, gnet#367, netpoll#311. Out of descriptors, a server goes on serving
 // those it has, takes the others as descriptors return, and does not spin.
 func TestOutOfDescriptorsItNeitherSpinsNorClosesAClient(t *testing.T) {
 	const limit, clients = 64, 80
