@@ -58,7 +58,8 @@
 //
 // A call from the wrong goroutine does not fail, it goes wrong: CreateTimeEvent
 // returns an id, and the time event may be late or never come, since the loop
-// sleeps on. The race detector reports such calls: run your tests with -race.
+// sleeps on, or a table breaks. The race detector reports such calls: run your
+// tests with -race.
 //
 // Callbacks and hooks may call every method but Main and Run, which return
 // [ErrRunning] there. They may delete their own event or another's, close
@@ -99,13 +100,14 @@
 // still reports the registration, and the loop finds out as far as the system
 // lets it:
 //
-//   - With epoll and select, registering the number again starts anew, and what a
-//     poll finds closed is forgotten.
-//   - With epoll, a file that lives on, because a child process or a duplicate
-//     holds it, does not reach the new registration.
-//   - select knows a file by device and inode, which Linux's anonymous files
-//     have in common: an eventfd that got the number of an eventfd counts as the
-//     one that was registered.
+//   - With epoll and select, registering the number again starts anew.
+//   - epoll drops a file that nobody has open any more, and nothing says so. One
+//     that lives on, because a child process or a duplicate holds it, never reaches
+//     a new registration, and the loop drops it when it is next ready.
+//   - select fails in the next poll: the proc is called once more, to meet the
+//     error, and the registration is forgotten. It knows a file by device and
+//     inode, which Linux's anonymous files have in common: an eventfd that got the
+//     number of an eventfd counts as the one that was registered.
 //   - kqueue drops a registration with the descriptor, and nothing says so:
 //     FileEvents reports it until DeleteFileEvent, and the new file is watched only
 //     for what is registered anew.
