@@ -1,4 +1,4 @@
-package ae_test
+package promises
 
 import (
 	"errors"
@@ -16,6 +16,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +64,7 @@ func randomProgram(seed uint64, length int) []byte {
 
 // reportModel prints a failure with the shortest program that still fails.
 func reportModel(t *testing.T, name string, code []byte, err error) {
-	short := ae.Shrink(code, func(c []byte) bool { return runModel(c) != nil })
+	short := testutil.Shrink(code, func(c []byte) bool { return runModel(c) != nil })
 	again := runModel(short)
 	t.Fatalf("%s breaks a promise on %s: %v\nshrunk: %v\n[]byte(%q)", name, ae.APIName(), err, again, short)
 }
@@ -142,7 +144,7 @@ type frame struct {
 }
 
 type model struct {
-	*ae.Program
+	*testutil.Program
 	el     *ae.EventLoop
 	cap    int // the largest set size
 	size   int
@@ -172,10 +174,10 @@ func runModel(code []byte) error {
 		return err
 	}
 	m := &model{
-		Program: ae.NewProgram(code), el: el, cap: el.Size(), size: el.Size(),
+		Program: testutil.NewProgram(code), el: el, cap: el.Size(), size: el.Size(),
 		watch: map[int]*modelWatch{}, timers: map[ae.TimeEventID]*modelTimer{},
 	}
-	guard := time.AfterFunc(patience, func() {
+	guard := time.AfterFunc(testutil.Patience, func() {
 		panic(fmt.Sprintf("the loop sleeps though something is pending: []byte(%q)\n\t%s", code, strings.Join(m.trace, "\n\t")))
 	})
 	defer guard.Stop()
@@ -321,7 +323,7 @@ func (m *model) open() {
 	case kindWriteEnd:
 		p.peer, p.fd, err = anet.Pipe()
 	case kindTCP:
-		p.fd, p.peer, err = connectedTCP()
+		p.fd, p.peer, err = aetest.ConnectTCP()
 	}
 	if err != nil {
 		m.fail("set-up: %v", err)
@@ -329,24 +331,6 @@ func (m *model) open() {
 	}
 	m.pairs = append(m.pairs, p)
 	m.note("open %d, peer %d, kind %d", p.fd, p.peer, p.kind)
-}
-
-// connectedTCP is tcpPair without a test.
-func connectedTCP() (client, server int, err error) {
-	ln, err := anet.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return -1, -1, err
-	}
-	defer anet.Close(ln)
-	client, err = anet.Connect("tcp", anet.LocalString(ln))
-	if err != nil {
-		return -1, -1, err
-	}
-	if _, err := ae.Wait(ln, ae.Readable, patience); err != nil {
-		return -1, -1, err
-	}
-	server, _, err = anet.Accept(ln)
-	return client, server, err
 }
 
 func (m *model) create() {
@@ -486,7 +470,7 @@ func (m *model) peerWrites() {
 // settle waits until what the peer did has reached p.
 func (m *model) settle(p *modelPair) {
 	if fd := max(p.fd, p.held); p.kind == kindTCP && fd >= 0 {
-		if got, err := ae.Wait(fd, ae.Readable, patience); got == ae.None || err != nil {
+		if got, err := ae.Wait(fd, ae.Readable, testutil.Patience); got == ae.None || err != nil {
 			m.fail("set-up: nothing came over TCP: %v", err)
 		}
 	}
@@ -506,7 +490,7 @@ func (m *model) peerReads() {
 	if p == nil || p.peer < 0 || p.kind == kindReadEnd {
 		return
 	}
-	s, err := receive(p.peer)
+	s, err := aetest.Receive(p.peer)
 	m.note("the peer of %d reads %d bytes: %v", p.fd, len(s), err)
 	if s != string(sequence(p.peerGot, len(s))) {
 		m.fail("the peer of %d received what was not sent", p.fd)
@@ -606,7 +590,7 @@ func (m *model) hold() {
 	if p == nil || p.fd < 0 || p.held >= 0 {
 		return
 	}
-	held, err := dupAbove(p.fd, p.fd+100)
+	held, err := testutil.DupAbove(p.fd, p.fd+100)
 	if err != nil {
 		m.fail("set-up: %v", err)
 		return

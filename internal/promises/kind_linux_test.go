@@ -1,4 +1,4 @@
-package ae_test
+package promises
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,8 +46,8 @@ func TestWhichDescriptorsLinuxCanWatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			closeLater(t, fd)
-			el := newLoop(t)
+			testutil.CloseLater(t, fd)
+			el := aetest.Loop(t)
 			called := ae.None
 			mask := c.mask
 			if mask == ae.None {
@@ -61,7 +63,7 @@ func TestWhichDescriptorsLinuxCanWatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			poll(t, el)
+			aetest.Poll(t, el)
 			if called != c.mask {
 				t.Errorf("called for %d, want %d", called, c.mask)
 			}
