@@ -1,4 +1,4 @@
-package promises
+package promises_test
 
 import (
 	"errors"
@@ -167,6 +167,31 @@ var callbackPromises = []promise{
 			}()
 			el.ProcessEvents(ae.AllEvents | ae.DontWait | ae.CallBeforeSleep | ae.CallAfterSleep)
 		}, func() { panic("callback") })
+	}},
+	{"MainGoesOnAfterAPanic", "a panic that goes up through Main or Run can be recovered, and both can be called again", func(t *testing.T) {
+		for name, run := range map[string]func(*ae.EventLoop) error{
+			"Main": (*ae.EventLoop).Main,
+			"Run":  func(el *ae.EventLoop) error { return el.Run(t.Context()) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				leaveAndGoOn(t, func(t *testing.T, el *ae.EventLoop) {
+					func() {
+						defer func() {
+							if recover() == nil {
+								t.Error("the panic did not reach the caller")
+							}
+						}()
+						run(el)
+					}()
+					for _, again := range []func() error{el.Main, func() error { return el.Run(t.Context()) }} {
+						el.Stop()
+						if err := again(); err != nil {
+							t.Errorf("after the panic: %v", err)
+						}
+					}
+				}, func() { panic("callback") })
+			})
+		}
 	}},
 	{"GoexitLeavesTheLoopConsistent", "the same for runtime.Goexit: another goroutine can go on with the loop", func(t *testing.T) {
 		leaveAndGoOn(t, func(t *testing.T, el *ae.EventLoop) {

@@ -1,4 +1,4 @@
-package promises
+package promises_test
 
 import (
 	"errors"
@@ -210,6 +210,8 @@ var filePromises = []promise{
 			"CreateFileEvent": func() { el.CreateFileEvent(r, ae.Readable, nil) },
 			"CreateTimeEvent": func() { el.CreateTimeEvent(0, nil) },
 			"Post":            func() { el.Post(nil) },
+			"AddBeforeSleep":  func() { el.AddBeforeSleep(nil) },
+			"AddAfterSleep":   func() { el.AddAfterSleep(nil) },
 		} {
 			func() {
 				defer func() {

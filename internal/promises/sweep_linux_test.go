@@ -1,6 +1,6 @@
 //go:build linux && !ae_select
 
-package promises
+package promises_test
 
 import (
 	"bytes"
