@@ -2,6 +2,7 @@ package promises_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/aeloop/ae"
@@ -54,21 +55,17 @@ var connectPromises = []promise{
 		aetest.Delete(t, el, fd, ae.Writable)
 		aetest.Sleeps(t, el)
 	}},
-	{"ClosedBeforeItCompletes", "a connecting descriptor that is deleted and closed before the loop polls is not reported", func(t *testing.T) {
-		el := aetest.Loop(t)
-		for _, addr := range []string{anet.LocalString(aetest.Listen(t)), aetest.ClosedPort(t)} {
-			fd := connecting(t, addr)
-			aetest.Create(t, el, fd, ae.Readable|ae.Writable, aetest.Forbid(t, "closed while connecting"))
-			aetest.Delete(t, el, fd, ae.Readable|ae.Writable)
-			testutil.CloseNow(t, fd)
-			aetest.Sleeps(t, el)
-		}
+	{"ClosedBeforeItSucceeds", "a connecting descriptor that is deleted and closed before the loop polls is not reported", func(t *testing.T) {
+		closeWhileConnecting(t, anet.LocalString(aetest.Listen(t)))
+	}},
+	{"ClosedBeforeItIsRefused", "the same for one that nobody accepts", func(t *testing.T) {
+		closeWhileConnecting(t, aetest.ClosedPort(t))
 	}},
 	{"FullBacklogOfAUnixSocketIsWouldBlock", "a unix connect to a full backlog says so at once: later, with a time event, it succeeds", func(t *testing.T) {
 		ln, path := listenUnix(t, 1)
 		var err error
 		var fds []int
-		for len(fds) < 200 {
+		for len(fds) < 200 { // OpenBSD makes 80 of a backlog of 1
 			fd, cerr := anet.Connect("unix", path)
 			if err = cerr; err != nil {
 				break
@@ -91,14 +88,21 @@ var connectPromises = []promise{
 			t.Errorf("after an accept: %v", err)
 		}
 	}},
-	{"AThousandFailuresLeakNothing", "1,000 connects that fail leave no descriptor and no registration", func(t *testing.T) {
+	{"FailuresLeakNothing", "1,000 connects that fail leave no descriptor and no registration", func(t *testing.T) {
+		n := 1000
+		if runtime.GOOS != "linux" {
+			n = 100 // BSDs answer with at most 100 or 200 resets a second
+		}
 		el := aetest.Loop(t)
 		addr := aetest.ClosedPort(t)
-		before := testutil.OpenDescriptors()
-		for range 1000 {
+		noLeak := testutil.NoLeak(t)
+		for range n {
 			fd, err := anet.Connect("tcp", addr)
+			if errors.Is(err, unix.ECONNREFUSED) {
+				continue
+			}
 			if err != nil {
-				continue // refused at once
+				t.Fatal(err)
 			}
 			ended := false
 			aetest.Create(t, el, fd, ae.Writable, func(*ae.EventLoop, int, ae.Mask) {
@@ -111,21 +115,32 @@ var connectPromises = []promise{
 			})
 			aetest.Until(t, el, func() bool { return ended })
 		}
-		if after := testutil.OpenDescriptors(); len(after) != len(before) {
-			t.Errorf("open descriptors %v, before %v", after, before)
-		}
+		noLeak()
 		if n := aetest.Poll(t, el); n != 0 {
 			t.Errorf("%d calls afterwards", n)
 		}
 	}},
 }
 
-// connecting returns a TCP socket that has begun to connect.
+func closeWhileConnecting(t *testing.T, addr string) {
+	el := aetest.Loop(t)
+	fd := connecting(t, addr)
+	aetest.Create(t, el, fd, ae.Readable|ae.Writable, aetest.Forbid(t, "closed while connecting"))
+	aetest.Delete(t, el, fd, ae.Readable|ae.Writable)
+	testutil.CloseNow(t, fd)
+	aetest.Sleeps(t, el)
+}
+
+// connecting returns a TCP socket that has begun to connect. Over loopback BSDs may
+// refuse at once, so that there is none: the row is then about what is not.
 func connecting(t testing.TB, addr string) int {
 	t.Helper()
 	fd, err := anet.Connect("tcp", addr)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		t.Skip("this system refuses within connect(2)")
+	}
 	if err != nil {
-		t.Skipf("loopback answers at once: %v", err)
+		t.Fatal(err)
 	}
 	testutil.CloseLater(t, fd)
 	return fd

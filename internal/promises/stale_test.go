@@ -378,7 +378,7 @@ var heldPromises = rowsOf(
 		before := testutil.OpenDescriptors()
 		aetest.Send(t, b, "x")
 		aetest.Sleeps(t, el)
-		if after := testutil.OpenDescriptors(); len(after) != len(before) {
+		if after := testutil.OpenDescriptors(); len(after) != len(before) { // the numbers may differ
 			t.Errorf("open descriptors %v, before %v", after, before)
 		}
 		for _, fd := range testutil.OpenDescriptors() {
