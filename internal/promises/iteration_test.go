@@ -213,7 +213,7 @@ var iterationPromises = []promise{
 			t.Errorf("time event %d after %v, want %v or more", id, took, wait)
 		}
 	}},
-	{"WaitNeedsNoLoop", "Wait reports one descriptor's readiness, times out with None, and tells a closed descriptor", func(t *testing.T) {
+	{"WaitNeedsNoLoop", "Wait reports one descriptor's readiness, times out with None, and has EBADF for a closed descriptor", func(t *testing.T) {
 		a, b := aetest.SocketPair(t)
 		if m, err := ae.Wait(a, ae.Readable, 0); m != ae.None || err != nil {
 			t.Errorf("idle: %d, %v", m, err)
