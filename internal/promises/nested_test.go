@@ -1,4 +1,4 @@
-package ae_test
+package promises_test
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // place is where user code runs inside the loop. arm has the loop call fn there
@@ -17,13 +19,13 @@ type place struct {
 
 var places = []place{
 	{"ReadableProc", func(t testing.TB, el *ae.EventLoop, fn func()) {
-		a, b := socketPair(t)
-		send(t, b, "x")
-		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { remove(t, el, a, ae.Readable); fn() })
+		a, b := aetest.SocketPair(t)
+		aetest.Send(t, b, "x")
+		aetest.Create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { aetest.Delete(t, el, a, ae.Readable); fn() })
 	}},
 	{"WritableProc", func(t testing.TB, el *ae.EventLoop, fn func()) {
-		a, _ := socketPair(t)
-		create(t, el, a, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { remove(t, el, a, ae.Writable); fn() })
+		a, _ := aetest.SocketPair(t)
+		aetest.Create(t, el, a, ae.Writable, func(*ae.EventLoop, int, ae.Mask) { aetest.Delete(t, el, a, ae.Writable); fn() })
 	}},
 	{"TimeProc", func(t testing.TB, el *ae.EventLoop, fn func()) {
 		el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { fn(); return ae.NoMore })
@@ -48,7 +50,7 @@ func onceIn(add func(func(*ae.EventLoop)) func(), fn func()) {
 // inEach makes a row for each place that user code can be called from.
 func inEach(name, says string, test func(t *testing.T, el *ae.EventLoop, p place)) (rows []promise) {
 	for _, p := range places {
-		rows = append(rows, promise{name + p.name, says, func(t *testing.T) { test(t, newLoop(t), p) }})
+		rows = append(rows, promise{name + p.name, says, func(t *testing.T) { test(t, aetest.Loop(t), p) }})
 	}
 	return rows
 }
@@ -63,15 +65,15 @@ var nestedPromises = rowsOf(
 		func(t *testing.T, el *ae.EventLoop, p place) {
 			files, times, posts := 0, 0, 0
 			p.arm(t, el, func() {
-				a, b := socketPair(t)
-				send(t, b, "x")
-				create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { receive(a); files++ })
+				a, b := aetest.SocketPair(t)
+				aetest.Send(t, b, "x")
+				aetest.Create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { aetest.Receive(a); files++ })
 				el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { times++; return ae.NoMore })
 				el.Post(func(*ae.EventLoop) { posts++ })
-				until(t, el, func() bool { return files+times+posts == 3 })
+				aetest.Until(t, el, func() bool { return files+times+posts == 3 })
 			})
-			step(t, el, whole)
-			poll(t, el)
+			aetest.Step(t, el, whole)
+			aetest.Poll(t, el)
 			if files != 1 || times != 1 || posts != 1 {
 				t.Errorf("%d file events, %d time events, %d posted functions, want one of each", files, times, posts)
 			}
@@ -79,7 +81,7 @@ var nestedPromises = rowsOf(
 	inEach("NoMainInA", "Main and Run in a callback are an error, and change nothing",
 		func(t *testing.T, el *ae.EventLoop, p place) {
 			iterations := map[string]func(){
-				"Main": func() { el.Main() }, "ProcessEvents": func() { step(t, el, whole) },
+				"Main": func() { el.Main() }, "ProcessEvents": func() { aetest.Step(t, el, whole) },
 			}
 			for name, iterate := range iterations {
 				called := false
@@ -94,9 +96,9 @@ var nestedPromises = rowsOf(
 					el.Stop()
 				})
 				el.Post(func(*ae.EventLoop) {}) // or AfterSleep would wait for something to happen
-				within(t, iterate)
+				testutil.Within(t, iterate)
 				if name != "Main" {
-					within(t, func() { el.Main() }) // ends by the Stop before it
+					testutil.Within(t, func() { el.Main() }) // ends by the Stop before it
 				}
 				if !called {
 					t.Errorf("%s did not call", name)
@@ -108,22 +110,22 @@ var nestedPromises = rowsOf(
 			later := 0
 			el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration { later++; return time.Hour })
 			p.arm(t, el, el.Stop)
-			within(t, func() { el.Main() })
+			testutil.Within(t, func() { el.Main() })
 			if later != 1 {
 				t.Errorf("the rest of the iteration ran %d times, want 1", later)
 			}
 			p.arm(t, el, el.Stop)
 			el.Post(func(*ae.EventLoop) { later++ })
-			within(t, func() { el.Main() })
+			testutil.Within(t, func() { el.Main() })
 			if later != 2 {
 				t.Error("the next Main ended before its first iteration")
 			}
 		}),
 	inEach("ResizeInA", "Resize in a callback, down and up again, keeps what is registered",
 		func(t *testing.T, el *ae.EventLoop, p place) {
-			r, w := pipe(t)
+			r, w := aetest.Pipe(t)
 			calls := 0
-			create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { receive(r); calls++ })
+			aetest.Create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { aetest.Receive(r); calls++ })
 			size := el.Size()
 			p.arm(t, el, func() {
 				high := r
@@ -139,8 +141,8 @@ var nestedPromises = rowsOf(
 					t.Errorf("Resize(%d): %v", size, err)
 				}
 			})
-			step(t, el, whole)
-			send(t, w, "x")
-			until(t, el, func() bool { return calls == 1 })
+			aetest.Step(t, el, whole)
+			aetest.Send(t, w, "x")
+			aetest.Until(t, el, func() bool { return calls == 1 })
 		}),
 )

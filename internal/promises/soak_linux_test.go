@@ -1,4 +1,4 @@
-package ae_test
+package promises_test
 
 import (
 	"bufio"
@@ -21,6 +21,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +50,7 @@ func startExample(t *testing.T, name string) *exampleServer {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, name)
-	if out, err := exec.Command("go", "build", "-o", program, "./examples/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/aeloop/ae/examples/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	args := []string{"-addr", "127.0.0.1:0"}
@@ -68,7 +70,7 @@ func startExample(t *testing.T, name string) *exampleServer {
 	s := &exampleServer{t: t, name: name, pid: cmd.Process.Pid}
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		guard := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+		guard := time.AfterFunc(testutil.Patience, func() { cmd.Process.Kill() })
 		defer guard.Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s ended with %v", name, err)
@@ -122,12 +124,12 @@ func (s *exampleServer) status(key string) int {
 // comesBackTo waits until the server has no more descriptors open than before.
 func (s *exampleServer) comesBackTo(before int) {
 	s.t.Helper()
-	c, err := net.DialTimeout("tcp", s.addr, patience)
+	c, err := net.DialTimeout("tcp", s.addr, testutil.Patience)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	for deadline := time.Now().Add(patience); s.descriptors() > before+1; {
+	for deadline := time.Now().Add(testutil.Patience); s.descriptors() > before+1; {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s has %d descriptors open, before %d: %s", s.name, s.descriptors()-1, before, s.links())
 		}
@@ -137,7 +139,7 @@ func (s *exampleServer) comesBackTo(before int) {
 	}
 }
 
-// links tells what the server's descriptors are.
+// links returns what the server's descriptors are.
 func (s *exampleServer) links() (all []string) {
 	dir := fmt.Sprintf("/proc/%d/fd/", s.pid)
 	entries, _ := os.ReadDir(dir)
@@ -163,7 +165,7 @@ func (s *exampleServer) request(n int) (send, want string) {
 // exchange makes requests on a connection of its own, and adds how long each
 // took to latencies, if there are any.
 func (s *exampleServer) exchange(latencies *[]time.Duration, requests int) error {
-	c, err := net.DialTimeout("tcp", s.addr, patience)
+	c, err := net.DialTimeout("tcp", s.addr, testutil.Patience)
 	if err != nil {
 		return err
 	}
@@ -175,7 +177,7 @@ func (s *exampleServer) exchange(latencies *[]time.Duration, requests int) error
 func (s *exampleServer) ask(c net.Conn, requests int, latencies *[]time.Duration) error {
 	for i := range requests {
 		send, want := s.request(i)
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(time.Now().Add(testutil.Patience))
 		start := time.Now()
 		if _, err := io.WriteString(c, send); err != nil {
 			return err
@@ -258,7 +260,7 @@ func (s *exampleServer) abuse(stop *atomic.Bool, count map[string]*atomic.Int64)
 			wg.Go(func() {
 				rng := rand.New(rand.NewPCG(uint64(worker), 9))
 				for !stop.Load() {
-					c, err := net.DialTimeout("tcp", s.addr, patience)
+					c, err := net.DialTimeout("tcp", s.addr, testutil.Patience)
 					if err != nil {
 						s.t.Errorf("%s: %v", kind, err)
 						return
@@ -367,7 +369,7 @@ func holdConnections(t *testing.T, name string, n int) {
 	}
 	idle := s.status("VmRSS")
 
-	el := newLoop(t)
+	el := aetest.Loop(t)
 	left := 0
 	for i := 0; i < n; i += 100 {
 		left += 20
@@ -375,7 +377,7 @@ func holdConnections(t *testing.T, name string, n int) {
 	}
 	start := time.Now()
 	requests := left
-	until(t, el, func() bool { return left == 0 })
+	aetest.Until(t, el, func() bool { return left == 0 })
 	t.Logf("%s holds %d connections in %d KiB more than without: %d bytes each; one in a hundred active: %d requests in %v",
 		name, n, idle-resident, (idle-resident)<<10/n, requests, time.Since(start).Round(time.Millisecond))
 }
@@ -383,11 +385,11 @@ func holdConnections(t *testing.T, name string, n int) {
 // once makes one request on a descriptor and waits for the reply.
 func once(t *testing.T, s *exampleServer, fd int) {
 	request, want := s.request(1)
-	arrived(t, fd, ae.Writable)
-	send(t, fd, request)
+	aetest.Arrives(t, fd, ae.Writable)
+	aetest.Send(t, fd, request)
 	for got := ""; got != want; {
-		arrived(t, fd, ae.Readable)
-		more, err := receive(fd)
+		aetest.Arrives(t, fd, ae.Readable)
+		more, err := aetest.Receive(fd)
 		if got += more; err != nil || len(got) > len(want) {
 			t.Fatalf("received %q, %v; want %q", got, err, want)
 		}
@@ -398,9 +400,9 @@ func once(t *testing.T, s *exampleServer, fd int) {
 func pingPong(t *testing.T, el *ae.EventLoop, s *exampleServer, fd, rounds int, left *int) {
 	request, want := s.request(rounds)
 	var got bytes.Buffer
-	send(t, fd, request)
-	create(t, el, fd, ae.Readable, func(el *ae.EventLoop, fd int, _ ae.Mask) {
-		more, err := receive(fd)
+	aetest.Send(t, fd, request)
+	aetest.Create(t, el, fd, ae.Readable, func(el *ae.EventLoop, fd int, _ ae.Mask) {
+		more, err := aetest.Receive(fd)
 		if got.WriteString(more); err != nil {
 			t.Fatalf("%v", err)
 		}
@@ -413,9 +415,9 @@ func pingPong(t *testing.T, el *ae.EventLoop, s *exampleServer, fd, rounds int, 
 		got.Reset()
 		*left--
 		if rounds--; rounds > 0 {
-			send(t, fd, request)
+			aetest.Send(t, fd, request)
 		} else {
-			remove(t, el, fd, ae.Readable)
+			aetest.Delete(t, el, fd, ae.Readable)
 		}
 	})
 }

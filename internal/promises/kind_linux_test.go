@@ -1,4 +1,4 @@
-package ae_test
+package promises_test
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,14 +40,13 @@ func TestWhichDescriptorsLinuxCanWatch(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fd, err := c.open()
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-				t.Logf("this system has no %s", c.name)
-				return
+				t.Skipf("this system has no %s: %v", c.name, err)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			closeLater(t, fd)
-			el := newLoop(t)
+			testutil.CloseLater(t, fd)
+			el := aetest.Loop(t)
 			called := ae.None
 			mask := c.mask
 			if mask == ae.None {
@@ -61,7 +62,7 @@ func TestWhichDescriptorsLinuxCanWatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			poll(t, el)
+			aetest.Poll(t, el)
 			if called != c.mask {
 				t.Errorf("called for %d, want %d", called, c.mask)
 			}

@@ -1,4 +1,4 @@
-package ae_test
+package promises_test
 
 import (
 	"runtime"
@@ -7,6 +7,7 @@ import (
 	"weak"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
 )
 
 // What a user gives to the loop must not live longer than the loop has a use for
@@ -34,23 +35,23 @@ func collected(t *testing.T, what string, w weak.Pointer[burden]) {
 }
 
 func TestDeletedProcsAreCollected(t *testing.T) {
-	el := newLoop(t)
-	a, _ := socketPair(t)
+	el := aetest.Loop(t)
+	a, _ := aetest.SocketPair(t)
 	for _, c := range []struct {
 		name string
 		drop func(fd int)
 	}{
-		{"a deleted file proc", func(fd int) { remove(t, el, fd, ae.Readable|ae.Writable) }},
+		{"a deleted file proc", func(fd int) { aetest.Delete(t, el, fd, ae.Readable|ae.Writable) }},
 		{"a replaced file proc", func(fd int) {
-			create(t, el, fd, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) {})
+			aetest.Create(t, el, fd, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) {})
 		}},
 	} {
 		w := func() weak.Pointer[burden] {
 			b, w := ballast()
-			create(t, el, a, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) { b.p[0]++ })
+			aetest.Create(t, el, a, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) { b.p[0]++ })
 			return w
 		}()
-		poll(t, el)
+		aetest.Poll(t, el)
 		c.drop(a)
 		collected(t, c.name, w)
 	}
@@ -58,7 +59,7 @@ func TestDeletedProcsAreCollected(t *testing.T) {
 }
 
 func TestEndedTimeProcsAreCollected(t *testing.T) {
-	el := newLoop(t)
+	el := aetest.Loop(t)
 	add := func(d time.Duration) (ae.TimeEventID, weak.Pointer[burden]) {
 		b, w := ballast()
 		id := el.CreateTimeEvent(d, func(*ae.EventLoop, ae.TimeEventID) time.Duration { b.p[0]++; return ae.NoMore })
@@ -69,7 +70,7 @@ func TestEndedTimeProcsAreCollected(t *testing.T) {
 	collected(t, "a deleted time proc", deleted)
 
 	_, ended := add(0)
-	poll(t, el)
+	aetest.Poll(t, el)
 	collected(t, "a time proc that returned NoMore", ended)
 
 	_, panicked := func() (ae.TimeEventID, weak.Pointer[burden]) {
@@ -78,14 +79,14 @@ func TestEndedTimeProcsAreCollected(t *testing.T) {
 	}()
 	func() {
 		defer func() { recover() }()
-		poll(t, el)
+		aetest.Poll(t, el)
 	}()
 	collected(t, "a time proc that panicked", panicked)
 	runtime.KeepAlive(el)
 }
 
 func TestPostedFunctionsAreCollectedOnceTheyRan(t *testing.T) {
-	el := newLoop(t)
+	el := aetest.Loop(t)
 	post := func() weak.Pointer[burden] {
 		b, w := ballast()
 		el.Post(func(*ae.EventLoop) { b.p[0]++ })
@@ -95,7 +96,7 @@ func TestPostedFunctionsAreCollectedOnceTheyRan(t *testing.T) {
 	for range 100 {
 		all = append(all, post())
 	}
-	poll(t, el)
+	aetest.Poll(t, el)
 	for _, w := range all {
 		collected(t, "a posted function that ran", w)
 	}
@@ -104,19 +105,19 @@ func TestPostedFunctionsAreCollectedOnceTheyRan(t *testing.T) {
 	var inner weak.Pointer[burden]
 	el.Post(func(el *ae.EventLoop) {
 		inner = post()
-		poll(t, el)
+		aetest.Poll(t, el)
 	})
 	last := post()
-	poll(t, el)
-	poll(t, el)
+	aetest.Poll(t, el)
+	aetest.Poll(t, el)
 	collected(t, "a function that was posted by another", inner)
 	collected(t, "the function behind it", last)
 	runtime.KeepAlive(el)
 }
 
 func TestAClosedLoopHoldsNothing(t *testing.T) {
-	el := newLoop(t)
-	a, _ := socketPair(t)
+	el := aetest.Loop(t)
+	a, _ := aetest.SocketPair(t)
 	refer := func(register func(touch func())) weak.Pointer[burden] {
 		b, w := ballast()
 		register(func() { b.p[0]++ })
@@ -124,7 +125,7 @@ func TestAClosedLoopHoldsNothing(t *testing.T) {
 	}
 	held := map[string]weak.Pointer[burden]{
 		"a file proc": refer(func(touch func()) {
-			create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { touch() })
+			aetest.Create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { touch() })
 		}),
 		"a time proc": refer(func(touch func()) {
 			el.CreateTimeEvent(time.Hour, func(*ae.EventLoop, ae.TimeEventID) time.Duration { touch(); return 0 })
@@ -143,7 +144,7 @@ func TestAClosedLoopHoldsNothing(t *testing.T) {
 }
 
 func TestAFinishedRunForgetsItsContext(t *testing.T) {
-	el := newLoop(t)
+	el := aetest.Loop(t)
 	ctx := t.Context()
 	before := runtime.NumGoroutine()
 	for range 100 {

@@ -1,4 +1,4 @@
-package ae_test
+package promises_test
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,37 +25,37 @@ var kindPromises = []promise{
 			if err != nil {
 				continue // not every system has it, or lets everyone write to it
 			}
-			closeLater(t, fd)
-			el := newLoop(t)
+			testutil.CloseLater(t, fd)
+			el := aetest.Loop(t)
 			called := false
 			err = el.CreateFileEvent(fd, ae.Readable|ae.Writable, func(*ae.EventLoop, int, ae.Mask) { called = true })
 			var errno syscall.Errno
 			switch {
 			case err == nil:
-				until(t, el, func() bool { return called })
+				aetest.Until(t, el, func() bool { return called })
 			case !errors.As(err, &errno):
 				t.Errorf("%s: %v tells no errno", path, err)
 			case el.FileEvents(fd) != ae.None:
 				t.Errorf("%s: mask %d after %v", path, el.FileEvents(fd), err)
 			default:
-				notBusy(t, el)
+				aetest.Sleeps(t, el)
 			}
 		}
 	}},
 	{"DatagramSockets", "a UDP socket is Readable when a datagram came, each as one read", func(t *testing.T) {
-		el := newLoop(t)
+		el := aetest.Loop(t)
 		server, err := anet.Listen("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		closeLater(t, server)
+		testutil.CloseLater(t, server)
 		client, err := anet.Connect("udp", anet.LocalString(server))
 		if err != nil {
 			t.Fatal(err)
 		}
-		closeLater(t, client)
+		testutil.CloseLater(t, client)
 		var got []string
-		create(t, el, server, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
+		aetest.Create(t, el, server, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
 			buf := make([]byte, 64)
 			n, _, err := anet.RecvFrom(server, buf)
 			if err != nil {
@@ -61,26 +63,26 @@ var kindPromises = []promise{
 			}
 			got = append(got, string(buf[:n]))
 		})
-		send(t, client, "one")
-		send(t, client, "two")
-		until(t, el, func() bool { return len(got) == 2 })
+		aetest.Send(t, client, "one")
+		aetest.Send(t, client, "two")
+		aetest.Until(t, el, func() bool { return len(got) == 2 })
 		if got[0] != "one" || got[1] != "two" {
 			t.Errorf("received %q", got)
 		}
 	}},
 	{"OwnDescriptorIsRefused", "the loop's own pipe cannot be registered or deleted by its number", func(t *testing.T) {
-		before := openDescriptors()
-		el := newLoop(t)
+		before := testutil.OpenDescriptors()
+		el := aetest.Loop(t)
 		refused := 0
-		for _, fd := range openDescriptors() {
+		for _, fd := range testutil.OpenDescriptors() {
 			if slices.Contains(before, fd) {
 				continue
 			}
-			err := el.CreateFileEvent(fd, ae.Readable, forbid(t, "the loop's own descriptor"))
+			err := el.CreateFileEvent(fd, ae.Readable, aetest.Forbid(t, "the loop's own descriptor"))
 			if errors.Is(err, unix.EINVAL) && errors.Is(el.DeleteFileEvent(fd, ae.Readable), unix.EINVAL) {
 				refused++
 			} else if err == nil {
-				remove(t, el, fd, ae.Readable)
+				aetest.Delete(t, el, fd, ae.Readable)
 			}
 		}
 		if refused == 0 {
@@ -88,7 +90,7 @@ var kindPromises = []promise{
 		}
 		ran := false
 		go el.Post(func(*ae.EventLoop) { ran = true })
-		until(t, el, func() bool { return ran })
+		aetest.Until(t, el, func() bool { return ran })
 	}},
 	// pitfall 13: oatpp#926, nats.c#243
 	{"BoundIsExact", "the highest descriptor below the set size is watched, the next one refused, also where it is FD_SETSIZE", func(t *testing.T) {
@@ -97,54 +99,55 @@ var kindPromises = []promise{
 			t.Fatal(err)
 		}
 		defer el.Close()
-		a, b := socketPair(t)
+		a, b := aetest.SocketPair(t)
 		size := el.Size()
 		for _, fd := range []int{size - 1, size} {
-			if err := dupTo(a, fd); err != nil {
+			if err := testutil.DupTo(a, fd); err != nil {
 				t.Fatal(err)
 			}
-			closeLater(t, fd)
+			testutil.CloseLater(t, fd)
 		}
-		if err := el.CreateFileEvent(size, ae.Readable, forbid(t, "beyond the bound")); !errors.Is(err, ae.ErrRange) {
+		if err := el.CreateFileEvent(size, ae.Readable, aetest.Forbid(t, "beyond the bound")); !errors.Is(err, ae.ErrRange) {
 			t.Errorf("descriptor %d of %d: %v, want ErrRange", size, size, err)
 		}
 		called := false
-		create(t, el, size-1, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { called = true })
-		send(t, b, "x")
-		until(t, el, func() bool { return called })
+		aetest.Create(t, el, size-1, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { called = true })
+		aetest.Send(t, b, "x")
+		aetest.Until(t, el, func() bool { return called })
 	}},
 	// pitfall 22: golang/go#76290
-	{"BlockingDescriptorsStopNobody", "a callback that reads and writes descriptors which block by their flags goes on, and so do other goroutines and the collector", func(t *testing.T) {
-		el := newLoop(t)
-		a, b := socketPair(t)
-		r, w := pipe(t)
+	{"BlockingDescriptorsStopNobody", "descriptors that block by their flags are watched like others: one read or write of what is ready goes on, and so do other goroutines and the collector", func(t *testing.T) {
+		el := aetest.Loop(t)
+		a, b := aetest.SocketPair(t)
+		r, w := aetest.Pipe(t)
+		collected := make(chan bool, 1)
+		read, wrote := 0, 0
 		for _, fd := range []int{a, b, r, w} {
 			if err := anet.SetNonblock(fd, false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		stop := make(chan bool)
-		collected := make(chan bool)
-		go func() {
-			runtime.GC()
-			collected <- true
-			<-stop
-		}()
-		var sock, piped string
-		create(t, el, a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { s, _ := receive(a); sock += s })
-		create(t, el, r, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { s, _ := receive(r); piped += s })
-		for _, fd := range []int{b, w} {
-			create(t, el, fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) {
-				send(t, fd, "x")
-				fill(t, fd)
-				remove(t, el, fd, ae.Writable)
+		for _, fd := range []int{a, r} {
+			aetest.Create(t, el, fd, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
+				n, err := anet.Read(fd, make([]byte, 10))
+				if read += n; err != nil {
+					t.Errorf("read: %v", err)
+				}
 			})
 		}
-		within(t, func() {
-			until(t, el, func() bool { return sock != "" && piped != "" })
-			<-collected
-		})
-		close(stop)
+		for _, fd := range []int{b, w} {
+			aetest.Create(t, el, fd, ae.Writable, func(el *ae.EventLoop, fd int, _ ae.Mask) {
+				aetest.Send(t, fd, "x")
+				if wrote++; wrote%3 == 0 {
+					aetest.Delete(t, el, fd, ae.Writable)
+				}
+			})
+		}
+		go func() {
+			runtime.GC()
+			el.Post(func(*ae.EventLoop) { collected <- true })
+		}()
+		aetest.Until(t, el, func() bool { return read >= 4 && read == wrote && len(collected) == 1 })
 	}},
 	// pitfall 21: golang/go#29277, mosn#210, wazero#1891
 	{"DescriptorsTakenFromNetSurviveTheCollector", "descriptors taken from package net serve on while the collector runs, and never block", func(t *testing.T) {
@@ -157,22 +160,22 @@ var kindPromises = []promise{
 		if err != nil {
 			t.Fatal(err)
 		}
-		closeLater(t, ln)
+		testutil.CloseLater(t, ln)
 		nl.Close()
 		nl = nil
-		el := newLoop(t)
-		create(t, el, ln, ae.Readable, func(el *ae.EventLoop, ln int, _ ae.Mask) {
+		el := aetest.Loop(t)
+		aetest.Create(t, el, ln, ae.Readable, func(el *ae.EventLoop, ln int, _ ae.Mask) {
 			runtime.GC()
 			fd, _, err := anet.Accept(ln)
 			if err != nil {
 				return
 			}
-			closeLater(t, fd)
-			create(t, el, fd, ae.Readable, echoOnce)
+			testutil.CloseLater(t, fd)
+			aetest.Create(t, el, fd, ae.Readable, echoOnce)
 		})
 		ended := make(chan error, 1)
 		go func() { ended <- roundTrips(addr, 50, runtime.GC); el.Stop() }()
-		within(t, func() { el.Main() })
+		testutil.Within(t, func() { el.Main() })
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -200,7 +203,7 @@ func roundTrips(addr string, rounds int, between func()) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(testutil.Patience))
 	msg, buf := []byte("0123456789"), make([]byte, 10)
 	for i := range rounds {
 		msg[0] = byte(i)

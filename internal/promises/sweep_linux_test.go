@@ -1,13 +1,12 @@
 //go:build linux && !ae_select
 
-package ae_test
+package promises_test
 
 import (
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,19 +17,14 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
 func init() {
-	children["life"] = wholeLife
-	children["wake"] = wakeOverAndOver
-	children["orphan"] = orphanWithoutDescriptors
-}
-
-// A faultyCall is one system call of the loop's thread, the n-th of its name.
-type faultyCall struct {
-	name, args string
-	n          int
+	testutil.Child("life", wholeLife)
+	testutil.Child("wake", wakeOverAndOver)
+	testutil.Child("without descriptors", closedFileWithoutDescriptors)
 }
 
 // swept are the system calls that the loop makes. (Not close: a fault would keep
@@ -40,47 +34,20 @@ var swept = []string{
 	"read", "write",
 }
 
-// callsBetweenMarks returns the system calls that a child makes between its marks.
-func callsBetweenMarks(t *testing.T, child string) (calls []faultyCall) {
-	t.Helper()
-	log, _ := strace(t, child, nil, "-e", "trace="+strings.Join(swept, ",?"))
-	line := regexp.MustCompile(`^(\d+) +(\w+)\((.*)`)
-	count := map[string]int{}
-	marked, racing := "", strings.Contains(log, `write(-1, "", 0`)
-	for text := range strings.Lines(log) {
-		m := line.FindStringSubmatch(text)
-		if m == nil {
-			continue
-		}
-		thread, name, args := m[1], m[2], m[3]
-		count[thread+name]++
-		switch {
-		case strings.HasPrefix(args, `-1, "begin"`):
-			marked = thread
-		case strings.HasPrefix(args, `-1, "end"`):
-			return calls
-		case racing && (name == "read" || name == "write"): // the detector makes empty ones of its own
-		case thread == marked:
-			calls = append(calls, faultyCall{name, args, count[thread+name]})
-		}
-	}
-	t.Fatalf("the marks are missing:\n%s", log)
-	return nil
-}
-
 // Each system call in the life of a loop is made to fail in each way that means
 // trouble. What comes of it is that error, seen by the caller, or a retry: no byte
 // is lost, no descriptor is, and the child ends.
 func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 	faults := 0
-	for _, c := range callsBetweenMarks(t, "life") {
+	log, _ := testutil.RunUnderStrace(t, "life", nil, "trace="+strings.Join(swept, ",?"))
+	for _, c := range testutil.CallsBetween(t, log) {
 		for _, errno := range []string{"EINTR", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"} {
 			faults++
-			t.Run(fmt.Sprintf("%s-%d/%s", c.name, c.n, errno), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s-%d/%s", c.Name, c.N, errno), func(t *testing.T) {
 				log, out := "", ""
 				for range 10 { // how often the loop polls depends on the machine
-					log, out = strace(t, "life", nil, "-e", "trace="+c.name,
-						"-e", fmt.Sprintf("inject=%s:error=%s:when=%d", c.name, errno, c.n))
+					log, out = testutil.RunUnderStrace(t, "life", nil, "trace="+c.Name,
+						fmt.Sprintf("inject=%s:error=%s:when=%d", c.Name, errno, c.N))
 					if strings.Contains(log, "INJECTED") {
 						break
 					}
@@ -89,7 +56,7 @@ func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 					t.Fatalf("nothing was injected:\n%s", log)
 				}
 				if !strings.Contains(out, errno) && !survives(c, errno) {
-					t.Errorf("%s(%s: the error became %s", c.name, c.args, out)
+					t.Errorf("%s(%s: the error became %s", c.Name, c.Args, out)
 				}
 			})
 		}
@@ -97,13 +64,13 @@ func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 	t.Logf("%d faults injected", faults)
 }
 
-// survives tells whether the loop goes on as if nothing had been, after that
+// survives reports whether the loop goes on as if nothing had been, after that
 // error of that call.
-func survives(c faultyCall, errno string) bool {
+func survives(c testutil.Call, errno string) bool {
 	switch {
-	case errno == "EINTR" && c.name != "epoll_create1" && c.name != "epoll_ctl" && c.name != "pipe2":
+	case errno == "EINTR" && c.Name != "epoll_create1" && c.Name != "epoll_ctl" && c.Name != "pipe2":
 		return true // asked again
-	case strings.Contains(c.args, "EPOLL_CTL_DEL"), strings.Contains(c.args, "EPOLL_CTL_MOD") && !strings.Contains(c.args, "EPOLLOUT"):
+	case strings.Contains(c.Args, "EPOLL_CTL_DEL"), strings.Contains(c.Args, "EPOLL_CTL_MOD") && !strings.Contains(c.Args, "EPOLLOUT"):
 		return true // DeleteFileEvent cannot fail: what is reported nevertheless is dropped
 	}
 	return false
@@ -115,10 +82,8 @@ func wholeLife() {
 	if err != nil {
 		panic(err)
 	}
-	before := openDescriptors()
-	unix.Write(-1, []byte("begin")) // for who reads the trace
-	err = liveOn(a, b)
-	unix.Write(-1, []byte("end"))
+	before := testutil.OpenDescriptors()
+	testutil.Between(func() { err = liveOn(a, b) })
 
 	fmt.Println("error:", err)
 	var errno syscall.Errno
@@ -127,7 +92,7 @@ func wholeLife() {
 	} else if err != nil {
 		panic(err)
 	}
-	if after := openDescriptors(); !slices.Equal(before, after) {
+	if after := testutil.OpenDescriptors(); !slices.Equal(before, after) {
 		panic(fmt.Sprintf("descriptors %v, before %v", after, before))
 	}
 }
@@ -171,7 +136,7 @@ func liveOn(a, b int) (err error) {
 		slept = true
 		return ae.NoMore
 	})
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testutil.Patience)
 	for err == nil && (got.Len() < len(text) || !slept) {
 		_, pollErr := el.ProcessEvents(ae.AllEvents)
 		fail(pollErr)
@@ -197,7 +162,7 @@ func TestInjectedFaultsInTheWakePipeLoseNoWakeUp(t *testing.T) {
 		{"epoll_pwait", "error=EINTR:when=1+3"},
 	} {
 		t.Run(c.calls+"/"+c.inject, func(t *testing.T) {
-			log, _ := strace(t, "wake", nil, "-e", "trace="+c.calls, "-e", "inject="+c.calls+":"+c.inject)
+			log, _ := testutil.RunUnderStrace(t, "wake", nil, "trace="+c.calls, "inject="+c.calls+":"+c.inject)
 			if !strings.Contains(log, "INJECTED") {
 				t.Error("nothing was injected")
 			}
@@ -227,7 +192,7 @@ func wakeOverAndOver() {
 				if got != i {
 					panic(fmt.Sprintf("function %d ran when %d was posted", got, i))
 				}
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				panic("a wake-up was lost")
 			}
 		}
@@ -244,15 +209,12 @@ func wakeOverAndOver() {
 
 // A file that was closed before DeleteFileEvent, and that a dup keeps open, cannot
 // be got rid of while there is no descriptor left. It must not spin the loop then:
-// programs that lose descriptors run out of them.
-func TestAnOrphanDoesNotSpinTheLoopWithoutDescriptors(t *testing.T) {
-	out, err := childCommand("orphan").Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+// programs that lose descriptors run out of them. pitfall 2
+func TestAClosedFileThatIsHeldDoesNotSpinWithoutDescriptors(t *testing.T) {
+	testutil.Run(t, testutil.Command(nil, "without descriptors"))
 }
 
-func orphanWithoutDescriptors() {
+func closedFileWithoutDescriptors() {
 	el, err := ae.New(1024)
 	if err != nil {
 		panic(err)
@@ -266,17 +228,17 @@ func orphanWithoutDescriptors() {
 		if err != nil {
 			panic(err)
 		}
-		held, err := dupAbove(a, 0)
+		held, err := testutil.DupAbove(a, 0)
 		if err != nil {
 			panic(err)
 		}
 		anet.Write(b, []byte("x"))
-		if err := el.CreateFileEvent(a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { panic("an orphan was called") }); err != nil {
+		if err := el.CreateFileEvent(a, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { panic("called for a closed file") }); err != nil {
 			panic(err)
 		}
 		anet.Close(a)
 		el.DeleteFileEvent(a, ae.Readable)
-		taken := takeAll()
+		taken := testutil.TakeAll()
 
 		iterations := 0
 		remove := el.AddBeforeSleep(func(*ae.EventLoop) { iterations++ })
@@ -308,16 +270,5 @@ func mainFor(el *ae.EventLoop, d time.Duration) {
 	})
 	if err := el.Main(); err != nil {
 		panic(err)
-	}
-}
-
-// takeAll takes all descriptors that are left.
-func takeAll() (taken []int) {
-	for {
-		fd, err := unix.Dup(0)
-		if err != nil {
-			return taken
-		}
-		taken = append(taken, fd)
 	}
 }

@@ -1,4 +1,4 @@
-package ae
+package testutil
 
 // Program is where a random test gets its choices from: a string of bytes, which
 // a fuzzer can vary, and of which a failing one can be made shorter.
@@ -20,7 +20,7 @@ func (p *Program) IntN(n int) int {
 	return int(p.code[p.pos-1]) % n
 }
 
-// Ended tells whether all choices have been taken.
+// Ended reports whether all choices have been taken.
 func (p *Program) Ended() bool { return p.pos >= len(p.code) }
 
 // Shrink returns the shortest program it can find that still fails, in a bounded
