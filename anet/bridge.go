@@ -59,9 +59,6 @@ func NetConn(fd int) (net.Conn, error) { return toNet(fd, net.FileConn) }
 // the file of a Unix socket.
 func NetListener(fd int) (net.Listener, error) { return toNet(fd, net.FileListener) }
 
-// NetPacketConn makes a net.PacketConn of a UDP socket, and takes fd over, as NetConn does.
-func NetPacketConn(fd int) (net.PacketConn, error) { return toNet(fd, net.FilePacketConn) }
-
 // toNet gives package net a copy of fd, and closes fd when that worked. The *os.File between them needs a copy of its
 // own: it closes its descriptor at the latest when it is collected, and fd must outlive an error.
 func toNet[T any](fd int, wrap func(*os.File) (T, error)) (T, error) {

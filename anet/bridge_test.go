@@ -223,7 +223,7 @@ func noLeakButOne(t testing.TB) func() {
 	}
 }
 
-func TestNetListenerAndPacketConn(t *testing.T) {
+func TestNetListener(t *testing.T) {
 	fd, err := Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	ln, err := NetListener(fd)
@@ -237,18 +237,6 @@ func TestNetListenerAndPacketConn(t *testing.T) {
 	writeAll(t, client, func(p []byte) (int, error) { return Write(client, p) }, []byte("x"))
 	_, err = io.ReadFull(conn, make([]byte, 1))
 	noError(t, err)
-
-	fd, err = Listen("udp", "127.0.0.1:0")
-	noError(t, err)
-	pc, err := NetPacketConn(fd)
-	noError(t, err)
-	defer pc.Close()
-	_, err = pc.WriteTo([]byte("to myself"), pc.LocalAddr())
-	noError(t, err)
-	noError(t, pc.SetDeadline(time.Now().Add(patience)))
-	if n, _, err := pc.ReadFrom(make([]byte, 16)); n != 9 || err != nil {
-		t.Errorf("ReadFrom: %d, %v", n, err)
-	}
 }
 
 func TestWhatNetRefusesStaysTheCallers(t *testing.T) {
@@ -264,8 +252,6 @@ func TestWhatNetRefusesStaysTheCallers(t *testing.T) {
 	wantIs(t, "NetConn of a pipe", err, unix.ENOTSOCK)
 	_, err = NetListener(r)
 	wantIs(t, "NetListener of a pipe", err, unix.ENOTSOCK)
-	_, err = NetPacketConn(r)
-	wantIs(t, "NetPacketConn of a pipe", err, unix.ENOTSOCK)
 	_, err = NetConn(-1)
 	wantIs(t, "NetConn of nothing", err, unix.EBADF)
 	check()

@@ -12,7 +12,7 @@
 //
 // Every descriptor that the package returns is non-blocking and close-on-exec from birth, unless PipeFlags was asked for
 // something else, and is the caller's to close. After an error there is none: what a failed call had opened is closed
-// again. NetConn, NetListener and NetPacketConn take a descriptor over; all other functions but Close only use it.
+// again. NetConn and NetListener take a descriptor over; all other functions but Close only use it.
 //
 // # Errors
 //
@@ -49,7 +49,6 @@
 //	anetIsFifo                             IsFIFO
 //
 // Beyond it: Read, Write, Writev, Close, CloseWrite; RecvFrom and SendTo; SocketPair; ReusePort and Replace in
-// ListenConfig; SetLinger, SetSendBuffer, SetRecvBuffer, SetUserTimeout, SetDeferAccept, SetFastOpen, SetQuickAck, SetCork;
-// PeerCredentials; Descriptor, NetConn, NetListener and NetPacketConn between a loop and package net; Inherited for the
+// ListenConfig; SetLinger, SetSendBuffer, SetRecvBuffer; PeerCredentials; Descriptor, NetConn and NetListener between a loop and package net; Inherited for the
 // sockets that systemd passes.
 package anet

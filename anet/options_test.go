@@ -69,14 +69,9 @@ func optionCases() (list []optionCase) {
 	type table = map[time.Duration]time.Duration
 
 	list = append(list, onOff("nodelay", optNoDelay, SetNoDelay, NoDelay, true)...)
-	list = append(list, onOff("cork", optCork, SetCork, Cork, true)...)
 	list = append(list, durations("keepalive", optKeepIdle, SetKeepAlive, KeepAlive, true, table{
 		0: 0, 300 * time.Second: 300 * time.Second, 20*time.Second + 1: 21 * time.Second,
 		math.MaxInt64: min(keepMax, math.MaxInt32) * time.Second,
-	})...)
-	list = append(list, durations("user timeout", optUserTimeout, SetUserTimeout, UserTimeout, true, table{
-		0: 0, 1: time.Millisecond, 1500 * time.Microsecond: 2 * time.Millisecond, time.Minute: time.Minute,
-		math.MaxInt64: math.MaxInt32 * time.Millisecond,
 	})...)
 	list = append(list, durations("linger", optLinger, SetLinger, Linger, false, table{
 		-time.Hour: -1, -1: -1, 0: 0, 1: time.Second, time.Second: time.Second, 1500 * time.Millisecond: 2 * time.Second,
@@ -196,68 +191,6 @@ func TestBufferSizes(t *testing.T) {
 	}
 }
 
-func TestListenerOptions(t *testing.T) {
-	ln := must(t)(Listen("tcp", "127.0.0.1:0"))
-
-	if optDeferAccept.lacking() {
-		wantIs(t, "SetDeferAccept", SetDeferAccept(ln, time.Second), errors.ErrUnsupported)
-	} else {
-		// Retransmissions come after 1 s, 2 s, 4 s and so on: the times that the kernel can tell are their sums.
-		for d, want := range map[time.Duration]time.Duration{0: 0, 1: time.Second, time.Second: time.Second, 3 * time.Second: 3 * time.Second} {
-			noError(t, SetDeferAccept(ln, d))
-			if got, err := DeferAccept(ln); got != want || err != nil {
-				t.Errorf("%v became %v, %v; want %v", d, got, err, want)
-			}
-		}
-	}
-
-	if optFastOpen.lacking() {
-		wantIs(t, "SetFastOpen", SetFastOpen(ln, 16), errors.ErrUnsupported)
-	} else {
-		noError(t, SetFastOpen(ln, 16))
-		if got, err := FastOpen(ln); got == 0 || err != nil || runtime.GOOS == "linux" && got != 16 {
-			t.Errorf("TCP_FASTOPEN is %d, %v", got, err)
-		}
-		wantIs(t, "a negative queue", SetFastOpen(ln, -1), unix.EINVAL)
-	}
-}
-
-func TestDeferAcceptWaitsForData(t *testing.T) {
-	if optDeferAccept.lacking() {
-		t.Skip("no TCP_DEFER_ACCEPT")
-	}
-	ln := must(t)(Listen("tcp", "127.0.0.1:0"))
-	noError(t, SetDeferAccept(ln, 5*time.Minute))
-
-	fd := must(t)(Connect("tcp", LocalString(ln)))
-	await(t, fd, unix.POLLOUT)
-	noError(t, SocketError(fd))
-	if _, _, err := Accept(ln); err != ErrWouldBlock {
-		t.Errorf("a silent connection was there to accept: %v", err)
-	}
-
-	writeAll(t, fd, func(p []byte) (int, error) { return Write(fd, p) }, []byte("x"))
-	server, _ := accepted(t, ln)
-	if _, err := Read(server, make([]byte, 1)); err != nil {
-		t.Errorf("accepted without data: %v", err)
-	}
-}
-
-func TestQuickAck(t *testing.T) {
-	fd, _ := tcpPair(t)
-	if optQuickAck.lacking() {
-		wantIs(t, "SetQuickAck", SetQuickAck(fd, true), errors.ErrUnsupported)
-		return
-	}
-
-	for _, on := range []bool{false, true} {
-		noError(t, SetQuickAck(fd, on))
-		if got, err := QuickAck(fd); got != on || err != nil {
-			t.Errorf("%v became %v, %v", on, got, err)
-		}
-	}
-}
-
 func TestMark(t *testing.T) {
 	fd, _ := tcpPair(t)
 	const mark = 0xfedcba98
@@ -283,7 +216,6 @@ func TestOptionsReportBadInput(t *testing.T) {
 
 	for name, set := range map[string]func(int, time.Duration) error{
 		"keepalive": SetKeepAlive, "send timeout": SetSendTimeout, "receive timeout": SetRecvTimeout,
-		"user timeout": SetUserTimeout, "defer accept": SetDeferAccept,
 	} {
 		err := set(fd, -1)
 		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {

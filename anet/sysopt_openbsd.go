@@ -6,8 +6,6 @@ const (
 	dualStack = false
 
 	keepMin, keepMax = 1, 1<<31 - 1
-
-	fastOpenMax = 1
 )
 
 // What OpenBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance, and the times of keepalive are the system's alone.
@@ -18,9 +16,4 @@ var (
 	optKeepIdle     = sockopt{text: "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{text: "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{text: "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_NOPUSH, "TCP_NOPUSH"}
 )
