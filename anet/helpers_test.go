@@ -25,8 +25,9 @@ var patience = func() time.Duration {
 	return 20 * time.Second
 }()
 
-// rawPath says whether this build uses raw system calls, and so allocates nothing.
-var rawPath = runtime.GOOS == "linux" && runtime.GOARCH != "386" && runtime.GOARCH != "s390x"
+// onLinux reports whether sys_linux.go is built in: sockets never wait, and
+// nothing allocates.
+const onLinux = runtime.GOOS == "linux" || runtime.GOOS == "android"
 
 // pollFor is what to poll fd for. The type of Events is not the same everywhere, but constants fit.
 func pollFor(fd int, events int16) []unix.PollFd {
@@ -36,6 +37,16 @@ func pollFor(fd int, events int16) []unix.PollFd {
 	}
 
 	return []unix.PollFd{pfd}
+}
+
+// isReadable asks poll, without waiting, and allocates nothing.
+func isReadable(fd int) (bool, error) {
+	pfd := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(pfd[:], 0)
+	if err == unix.EINTR {
+		err = nil
+	}
+	return n > 0, err
 }
 
 // await waits until poll reports events, POLLIN or POLLOUT, on fd.

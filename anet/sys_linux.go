@@ -1,0 +1,231 @@
+package anet
+
+import (
+	"net/netip"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A raw system call saves the hand-shake with Go's scheduler, but one that waits
+// stops the garbage collector of the whole process. MSG_DONTWAIT keeps those
+// below from waiting whatever the descriptor's flags say. It is for sockets:
+// anything else answers ENOTSOCK, and gets the ordinary call.
+//
+// linux/386 and linux/s390x had these calls only as parts of socketcall before
+// Linux 4.3.
+
+func read(fd int, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			raceReceived(fd, p[:n])
+			return int(n), 0
+		case unix.EINTR:
+			continue
+		case unix.ENOTSOCK:
+			return plainRead(fd, p)
+		}
+		return 0, errno
+	}
+}
+
+func write(fd int, p []byte) (int, syscall.Errno) {
+	n, errno := sendTo(fd, p, nil, 0)
+	if errno == unix.ENOTSOCK {
+		return plainWrite(fd, p)
+	}
+	return n, errno
+}
+
+// sendTo sends to the address sa of size bytes; nil and 0 are the peer's of a
+// connected socket.
+func sendTo(fd int, p []byte, sa *unix.RawSockaddrAny, size uintptr) (int, syscall.Errno) {
+	raceSending(p)
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(sa)), size)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+func sendDatagram(fd int, p []byte, to netip.AddrPort) error {
+	var sa unix.RawSockaddrAny
+	size, err := toRaw(&sa, to)
+	if err != nil {
+		return err
+	}
+	name := &sa
+	if size == 0 {
+		name = nil
+	}
+	if _, errno := sendTo(fd, p, name, size); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// recvDatagram uses recvmsg for the MSG_TRUNC in its answer.
+func recvDatagram(fd int, p []byte) (n int, from netip.AddrPort, truncated bool, errno syscall.Errno) {
+	var sa unix.RawSockaddrAny
+	var iov unix.Iovec
+	iov.Base = unsafe.SliceData(p)
+	iov.SetLen(len(p))
+	var msg unix.Msghdr
+	msg.Name = (*byte)(unsafe.Pointer(&sa))
+	msg.Namelen = unix.SizeofSockaddrAny
+	msg.Iov = &iov
+	msg.SetIovlen(1)
+
+	for {
+		n, _, errno := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT)
+		if errno == 0 {
+			raceReceived(fd, p[:n])
+			return int(n), fromRaw(&sa), msg.Flags&unix.MSG_TRUNC != 0, 0
+		}
+		if errno != unix.EINTR {
+			return 0, netip.AddrPort{}, false, errno
+		}
+	}
+}
+
+// maxIovec is how many buffers go into one system call: few enough for the
+// stack, and enough to make the call's own cost small. The system's limit is
+// 1024 (IOV_MAX).
+const maxIovec = 64
+
+// writevSome writes the first buffers of bufs. It returns how many bytes it
+// wrote of the size it tried, and how many buffers it used.
+func writevSome(fd int, bufs [][]byte) (n, size, used int, err error) {
+	var iov [maxIovec]unix.Iovec
+	count := 0
+	for ; used < len(bufs) && count < maxIovec; used++ {
+		if p := bufs[used]; len(p) > 0 {
+			iov[count].Base = unsafe.SliceData(p)
+			iov[count].SetLen(len(p))
+			count++
+			size += len(p)
+			raceSending(p)
+		}
+	}
+	if count == 0 {
+		return 0, 0, used, nil
+	}
+
+	n, errno := sendmsg(fd, iov[:count])
+	if errno == unix.ENOTSOCK {
+		n, errno = plainWritev(fd, iov[:count])
+	}
+	runtime.KeepAlive(bufs)
+	if errno != 0 {
+		return 0, size, used, errno
+	}
+	return n, size, used, nil
+}
+
+func sendmsg(fd int, iov []unix.Iovec) (int, syscall.Errno) {
+	var msg unix.Msghdr
+	msg.Iov = unsafe.SliceData(iov)
+	msg.SetIovlen(len(iov))
+	for {
+		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+func plainWritev(fd int, iov []unix.Iovec) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))),
+			uintptr(len(iov)))
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// accept is accept4 without package syscall's allocation for the address. It is
+// not raw: nothing keeps it from waiting on a listener that is blocking.
+func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	nfd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int(nfd), fromRaw(&sa), 0
+}
+
+func localAddr(fd int) (netip.AddrPort, syscall.Errno) { return sockAddr(unix.SYS_GETSOCKNAME, fd) }
+func peerAddr(fd int) (netip.AddrPort, syscall.Errno)  { return sockAddr(unix.SYS_GETPEERNAME, fd) }
+
+// sockAddr reads the address into the stack: package unix would allocate it.
+func sockAddr(trap uintptr, fd int) (netip.AddrPort, syscall.Errno) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	_, _, errno := syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	return fromRaw(&sa), 0
+}
+
+// fromRaw turns a kernel address into an AddrPort: the zero one if it is no IP
+// address.
+func fromRaw(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), swapPort(in.Port))
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(from16(in.Addr, in.Scope_id), swapPort(in.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// toRaw writes addr in the kernel's form, and returns its size: 0 for the zero
+// AddrPort.
+func toRaw(sa *unix.RawSockaddrAny, addr netip.AddrPort) (uintptr, error) {
+	ip := addr.Addr().Unmap()
+	switch {
+	case ip.Is4():
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		*in = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swapPort(addr.Port()), Addr: ip.As4()}
+		return unix.SizeofSockaddrInet4, nil
+	case ip.Is6():
+		zone, err := zoneIndex(ip.Zone())
+		if err != nil {
+			return 0, err
+		}
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		*in = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: swapPort(addr.Port()), Addr: ip.As16(), Scope_id: zone}
+		return unix.SizeofSockaddrInet6, nil
+	}
+	return 0, nil
+}
+
+// swapPort turns a port into network byte order, and back, on machines of
+// either order.
+func swapPort(port uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return uint16(b[0])<<8 | uint16(b[1])
+}

@@ -1,0 +1,111 @@
+//go:build unix && !linux
+
+package anet
+
+import (
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Here the ordinary calls of packages syscall and unix do. sys_linux.go has the
+// same functions without their cost.
+
+func read(fd int, p []byte) (int, syscall.Errno)  { return plainRead(fd, p) }
+func write(fd int, p []byte) (int, syscall.Errno) { return plainWrite(fd, p) }
+
+// maxIovec is the IOV_MAX that POSIX grants everywhere.
+const maxIovec = 16
+
+// writevSome writes the first buffers of bufs. It returns how many bytes it
+// wrote of the size it tried, and how many buffers it used. sendmsg is the
+// vectored write that every system has, and is for sockets: what is none gets
+// one buffer at a time.
+func writevSome(fd int, bufs [][]byte) (n, size, used int, err error) {
+	used = min(len(bufs), maxIovec)
+	for _, p := range bufs[:used] {
+		size += len(p)
+	}
+	if size == 0 {
+		return 0, 0, used, nil
+	}
+	for {
+		n, err = unix.SendmsgBuffers(fd, bufs[:used], nil, nil, 0)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.ENOTSOCK {
+		n, err = Write(fd, bufs[0])
+		return n, len(bufs[0]), 1, err
+	}
+	return max(n, 0), size, used, err
+}
+
+func recvDatagram(fd int, p []byte) (n int, from netip.AddrPort, truncated bool, errno syscall.Errno) {
+	for {
+		n, _, flags, from, err := syscall.Recvmsg(fd, p, nil, 0)
+		if err == nil {
+			return n, fromSockaddr(from), flags&unix.MSG_TRUNC != 0, 0
+		}
+		if err != syscall.EINTR {
+			return 0, netip.AddrPort{}, false, asErrno(err)
+		}
+	}
+}
+
+func sendDatagram(fd int, p []byte, to netip.AddrPort) error {
+	sa, err := toSockaddr(fd, to)
+	if err != nil {
+		return err
+	}
+	for {
+		if _, err := syscall.SendmsgN(fd, p, nil, sa, 0); err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// toSockaddr returns addr as package syscall wants it, or nil for the zero
+// AddrPort. Not every system lets an IPv6 socket send to an AF_INET address, so
+// there it is mapped into IPv6.
+func toSockaddr(fd int, addr netip.AddrPort) (syscall.Sockaddr, error) {
+	ip := addr.Addr().Unmap()
+	if !ip.IsValid() {
+		return nil, nil
+	}
+	if ip.Is4() {
+		local, err := syscall.Getsockname(fd)
+		if err != nil {
+			return nil, err
+		}
+		if _, is6 := local.(*syscall.SockaddrInet6); !is6 {
+			return &syscall.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}, nil
+		}
+	}
+	zone, err := zoneIndex(ip.Zone())
+	return &syscall.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zone}, err
+}
+
+func localAddr(fd int) (netip.AddrPort, syscall.Errno) {
+	sa, err := syscall.Getsockname(fd)
+	return fromSockaddr(sa), asErrno(err)
+}
+
+func peerAddr(fd int) (netip.AddrPort, syscall.Errno) {
+	sa, err := syscall.Getpeername(fd)
+	return fromSockaddr(sa), asErrno(err)
+}
+
+// fromSockaddr turns an address of package syscall into an AddrPort: the zero
+// one if it is no IP address.
+func fromSockaddr(sa syscall.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(from16(sa.Addr, sa.ZoneId), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
