@@ -3,6 +3,7 @@ package anet
 import (
 	"net/netip"
 	"runtime"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -177,15 +178,43 @@ func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 func localAddr(fd int) (netip.AddrPort, syscall.Errno) { return sockAddr(unix.SYS_GETSOCKNAME, fd) }
 func peerAddr(fd int) (netip.AddrPort, syscall.Errno)  { return sockAddr(unix.SYS_GETPEERNAME, fd) }
 
-// sockAddr reads the address into the stack: package unix would allocate it.
+func localName(fd int) (name string, ok bool) { return nameOf(unix.SYS_GETSOCKNAME, fd) }
+func peerName(fd int) (name string, ok bool)  { return nameOf(unix.SYS_GETPEERNAME, fd) }
+
+// sockAddr reads an IP address into the stack: package unix would allocate it.
 func sockAddr(trap uintptr, fd int) (netip.AddrPort, syscall.Errno) {
 	var sa unix.RawSockaddrAny
-	size := uint32(unix.SizeofSockaddrAny)
-	_, _, errno := syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
-	if errno != 0 {
+	if _, errno := sockName(trap, fd, &sa); errno != 0 {
 		return netip.AddrPort{}, errno
 	}
 	return fromRaw(&sa), 0
+}
+
+// nameOf reads the name of a Unix socket, whose length package unix drops: it
+// returns "@" for an empty abstract name and for none, and cuts others at a NUL.
+func nameOf(trap uintptr, fd int) (name string, ok bool) {
+	var sa unix.RawSockaddrAny
+	size, errno := sockName(trap, fd, &sa)
+	if errno != 0 || sa.Addr.Family != unix.AF_UNIX {
+		return "", false
+	}
+	un := (*unix.RawSockaddrUnix)(unsafe.Pointer(&sa))
+	n := min(size-int(unsafe.Offsetof(un.Path)), len(un.Path))
+	if n <= 0 {
+		return "", true
+	}
+	name = string(unsafe.Slice((*byte)(unsafe.Pointer(&un.Path[0])), n))
+	if name[0] != 0 {
+		name, _, _ = strings.Cut(name, "\x00")
+	}
+	return name, true
+}
+
+// sockName makes the system call trap, getsockname or getpeername.
+func sockName(trap uintptr, fd int, sa *unix.RawSockaddrAny) (size int, errno syscall.Errno) {
+	n := uint32(unix.SizeofSockaddrAny)
+	_, _, errno = syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&n)))
+	return int(n), errno
 }
 
 // fromRaw turns a kernel address into an AddrPort: the zero one if it is no IP

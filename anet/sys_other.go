@@ -98,6 +98,17 @@ func peerAddr(fd int) (netip.AddrPort, syscall.Errno) {
 	return fromSockaddr(sa), asErrno(err)
 }
 
+func localName(fd int) (name string, ok bool) { return nameOf(unix.Getsockname(fd)) }
+func peerName(fd int) (name string, ok bool)  { return nameOf(unix.Getpeername(fd)) }
+
+// nameOf returns the name of a Unix socket: there are no abstract ones here.
+func nameOf(sa unix.Sockaddr, err error) (name string, ok bool) {
+	if sa, ok := sa.(*unix.SockaddrUnix); ok && err == nil {
+		return sa.Name, true
+	}
+	return "", false
+}
+
 // fromSockaddr turns an address of package syscall into an AddrPort: the zero
 // one if it is no IP address.
 func fromSockaddr(sa syscall.Sockaddr) netip.AddrPort {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,55 @@ func TestAbstractNames(t *testing.T) {
 	wantIs(t, "connect to no name", err, unix.EINVAL)
 	_, err = Connect("unix", "@"+unique)
 	wantIs(t, "connect to a name that is gone", err, unix.ECONNREFUSED)
+}
+
+// Whoever takes the text of an address for a name must get that name: a socket
+// called "@" was once printed as "unix", and a file of that name removed.
+func TestNamesAreToldApart(t *testing.T) {
+	dir := shortDir(t)
+	t.Chdir(dir)
+	id := filepath.Base(dir)
+	seen := map[string]string{"unix": "no name", "?": "no address"}
+
+	names := []string{"unix", "?", "127.0.0.1:80", "[", `"quoted"`, "a b", "é", "line\nbreak", "\xff", ".hidden",
+		"./dotted", "../" + id + "/up", dir + "/absolute"}
+	if onLinux {
+		names = append(names, "@", "@"+id, "@"+id+"\x00", "@"+id+"\x00b", "@"+id+"\n", "@unix"+id)
+	}
+	for _, name := range names {
+		ln := must(t)(Listen("unix", name))
+		text := LocalString(ln)
+		if other, ok := seen[text]; ok {
+			t.Errorf("%q and %q are both %s", name, other, text)
+		}
+		seen[text] = name
+
+		again := text
+		if text[0] == '"' {
+			var err error
+			again, err = strconv.Unquote(text)
+			noError(t, err)
+		}
+		client, _ := connected(t, ln, "unix", again)
+		if s := PeerString(client); s != text {
+			t.Errorf("%q: LocalString %s, the client's PeerString %s", name, text, s)
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			t.Errorf("%q: %q is not for a log", name, text)
+		}
+	}
+
+	ln := must(t)(Listen("unix", "dot"))
+	if s := LocalString(ln); s != "./dot" {
+		t.Errorf("a relative path: %q", s)
+	}
+	a, _ := socketPairT(t)
+	if s := LocalString(a) + PeerString(a); s != "unixunix" {
+		t.Errorf("no name: %q", s)
+	}
+	if r, _ := pipeT(t, 0, 0); LocalString(r) != "?" {
+		t.Errorf("no socket: %q", LocalString(r))
+	}
 }
 
 func TestUnixPathLengths(t *testing.T) {
