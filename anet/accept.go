@@ -20,8 +20,10 @@ import (
 // A server needs to tell four errors apart, all with errors.Is:
 //
 //   - ErrWouldBlock: no more for now; wait for the next event.
-//   - ErrAborted: this connection failed; call Accept again.
-//   - ErrExhausted: out of descriptors or memory; pause the listener for a while.
+//   - ErrAborted: this connection failed and is gone; call Accept again.
+//   - ErrExhausted: this connection cannot be taken and waits, for want of
+//     descriptors or memory or because a rule forbids it; pause the listener for
+//     a while.
 //   - any other: the descriptor is no listener; stop.
 //
 // (anetTcpAccept, anetUnixAccept; accept(2))

@@ -70,8 +70,8 @@ func TestAcceptErrorsAreOfTheirKind(t *testing.T) {
 	}{
 		{ErrAborted, []unix.Errno{unix.ECONNABORTED, unix.ECONNRESET, unix.EPROTO}},
 		{ErrAborted, pendingErrors},
-		{ErrExhausted, []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM}},
-		{nil, []unix.Errno{unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EFAULT, unix.EPERM}},
+		{ErrExhausted, []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EPERM, unix.EACCES}},
+		{nil, []unix.Errno{unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EFAULT}},
 	} {
 		for _, errno := range tt.errnos {
 			err := classify(ln, errno)

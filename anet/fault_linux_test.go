@@ -333,7 +333,7 @@ func TestAcceptTellsItsErrorsApart(t *testing.T) {
 	for _, name := range []string{"ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH"} {
 		runOp(t, "accept", "accept4:error="+name+":when=1", "kind: "+ErrAborted.Error(), "errno "+name+":")
 	}
-	for _, name := range []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"} {
+	for _, name := range []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EACCES"} {
 		runOp(t, "accept", "accept4:error="+name+":when=1", "kind: "+ErrExhausted.Error(), "errno "+name+":")
 	}
 	runOp(t, "accept", "accept4:error=EOPNOTSUPP:when=1", "kind: "+ErrAborted.Error(), "errno ENOTSUP:") // its other name

@@ -175,6 +175,12 @@ func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	return int(nfd), fromRaw(&sa), 0
 }
 
+// pendingErrors are the network errors of the new connection that Linux hands to
+// accept, whose page says to go on, and those that it says various kernels add.
+// (Not EPERM, for a firewall's rule, which it lists too: see ErrExhausted.)
+var pendingErrors = []syscall.Errno{unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET,
+	unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.ETIMEDOUT, unix.EPROTONOSUPPORT, unix.ESOCKTNOSUPPORT}
+
 func localAddr(fd int) (netip.AddrPort, syscall.Errno) { return sockAddr(unix.SYS_GETSOCKNAME, fd) }
 func peerAddr(fd int) (netip.AddrPort, syscall.Errno)  { return sockAddr(unix.SYS_GETPEERNAME, fd) }
 

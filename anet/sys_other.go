@@ -88,6 +88,10 @@ func toSockaddr(fd int, addr netip.AddrPort) (syscall.Sockaddr, error) {
 	return &syscall.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zone}, err
 }
 
+// pendingErrors is empty: only Linux hands the network errors of a new
+// connection to accept.
+var pendingErrors []syscall.Errno
+
 func localAddr(fd int) (netip.AddrPort, syscall.Errno) {
 	sa, err := syscall.Getsockname(fd)
 	return fromSockaddr(sa), asErrno(err)
