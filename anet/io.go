@@ -53,14 +53,25 @@ func Write(fd int, p []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes fd. It is never retried: on EINTR the number is free on Linux already, and may be somebody else's.
-// Take a descriptor off the loop before closing it.
+// Close closes fd: take it off the loop first. It is never retried: whatever the
+// error, EINTR too, the number is free (but on some systems that do not say
+// which), and may be somebody else's. FreeBSD reports ECONNRESET when the peer
+// had reset the connection. (close(2))
+//
+// Close of a TCP socket that still has unread input, or gets some afterwards,
+// sends a reset, and a reset destroys what was written and has not reached the
+// peer's program yet. (Of 4 MiB written to a peer that was still sending, 113 KB
+// arrived.) To lose nothing: write all, CloseWrite, read and drop until the end
+// or a limit of time and of bytes, and then Close. Unix sockets drop what is
+// unread, and give the peer what was written, and then ECONNRESET or the end.
 func Close(fd int) error {
 	return unix.Close(fd)
 }
 
-// CloseWrite ends the outgoing half of a stream socket: the other side reads what was written, and then the end. Reading
-// goes on. The error is a bare errno.
+// CloseWrite ends the outgoing half of a stream socket: the other side reads
+// what was written, and then the end. It waits for nothing, and what was written
+// is not lost unless Close comes before the input has been read: see there.
+// Reading goes on. The error is a bare errno. (shutdown(2))
 func CloseWrite(fd int) error {
 	return unix.Shutdown(fd, unix.SHUT_WR)
 }

@@ -485,3 +485,51 @@ func TestCloseWriteEndsOneDirection(t *testing.T) {
 		t.Errorf("Write after CloseWrite: %v", err)
 	}
 }
+
+// Close with unread input resets the connection and destroys what was written:
+// the order that its documentation advises does not.
+func TestClosingInTheAdvisedOrderLosesNothing(t *testing.T) {
+	for _, advised := range []bool{true, false} {
+		client, server := tcpPair(t)
+		fill(t, client, make([]byte, 1<<12)) // input that nobody reads
+		written := fill(t, server, make([]byte, 1<<16))
+
+		var wg sync.WaitGroup
+		if advised {
+			noError(t, CloseWrite(server))
+			wg.Go(func() {
+				readToEnd(t, server)
+				closeNow(t, server)
+			})
+		} else {
+			closeNow(t, server)
+		}
+		got, err := readToEnd(t, client)
+		if advised {
+			noError(t, CloseWrite(client))
+			wg.Wait()
+			if got != written || err != io.EOF {
+				t.Errorf("%d of %d bytes arrived, and %v", got, written, err)
+			}
+			continue
+		}
+		t.Logf("after Close alone %d of %d bytes arrived, and %v", got, written, err)
+		if onLinux && (got == written || err == io.EOF) {
+			t.Error("Close alone lost nothing: mend its documentation")
+		}
+	}
+}
+
+// readToEnd reads until the error that is not ErrWouldBlock.
+func readToEnd(t testing.TB, fd int) (total int, err error) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := Read(fd, buf)
+		total += n
+		if err == ErrWouldBlock {
+			await(t, fd, unix.POLLIN)
+		} else if err != nil {
+			return total, err
+		}
+	}
+}

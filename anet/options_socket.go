@@ -34,9 +34,14 @@ func SetRecvBuffer(fd, size int) error { return optRecvBuffer.setSize(fd, size) 
 // RecvBuffer returns SO_RCVBUF: on Linux twice what was set.
 func RecvBuffer(fd int) (int, error) { return optRecvBuffer.get(fd) }
 
-// SetLinger sets SO_LINGER, what Close does with data that was not yet sent. Negative, the default, sends it in the
-// background; 0 throws it away and resets the connection; more makes Close wait that long for it, also where the socket
-// is non-blocking, so it is not for a loop. It is in seconds.
+// SetLinger sets SO_LINGER, what Close does with what was written and not yet
+// sent. Negative, the default, sends it in the background; 0 throws it away and
+// resets the connection, so SetLinger(fd, 0) and Close abort it; more makes Close
+// wait that long for it, also where the socket is non-blocking, so it is not for
+// a loop. It is in seconds.
+//
+// None of these keeps unread input from making a reset of Close, which destroys
+// what was written whatever the time here: see Close.
 func SetLinger(fd int, d time.Duration) error {
 	l := unix.Linger{Onoff: 1, Linger: int32(ceil(d, time.Second))}
 	if d < 0 {
