@@ -422,6 +422,7 @@ func TestTheDataPathDoesNotAllocate(t *testing.T) {
 		"would block":        func() { Read(r, buf); Read(pr, buf); RecvFrom(u, buf); Accept(ln) },
 		"EBADF":              func() { Read(-1, buf); Write(-1, buf); LocalAddr(-1) },
 		"addresses":          func() { LocalAddr(r); PeerAddr(r); LocalAddr(ln); PeerAddr(ln) },
+		"queues":             func() { Unread(r); Unread(pr); Unsent(w); Unread(-1) },
 		"a full pipe":        func() { Write(broken, buf) },
 	}
 	fill(t, broken, make([]byte, 1<<16))

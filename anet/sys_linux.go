@@ -175,6 +175,20 @@ func accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	return int(nfd), fromRaw(&sa), 0
 }
 
+const fionread = unix.TIOCINQ
+
+func unsent(fd int) (int, error) { return ioctlInt(fd, unix.SIOCOUTQ) }
+
+// ioctlInt gets a number by the request req. It is not raw: what fd is open on
+// may wait.
+func ioctlInt(fd int, req uintptr) (int, error) {
+	var n int32 // package unix gives the kernel an int, which big-endian machines misread
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(&n))); errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 // pendingErrors are the network errors of the new connection that Linux hands to
 // accept, whose page says to go on, and those that it says various kernels add.
 // (Not EPERM, for a firewall's rule, which it lists too: see ErrExhausted.)

@@ -3,8 +3,12 @@
 package anet
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,6 +90,36 @@ func toSockaddr(fd int, addr netip.AddrPort) (syscall.Sockaddr, error) {
 	}
 	zone, err := zoneIndex(ip.Zone())
 	return &syscall.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zone}, err
+}
+
+// FIONREAD of <sys/filio.h>, the same everywhere.
+const fionread = 0x4004667f
+
+var errUnsent = fmt.Errorf("unsent bytes: %w", errors.ErrUnsupported)
+
+func unsent(fd int) (int, error) {
+	switch runtime.GOOS {
+	case "darwin", "ios":
+		const soNWrite = 0x1024
+		return unix.GetsockoptInt(fd, unix.SOL_SOCKET, soNWrite)
+	case "freebsd":
+		return ioctlInt(fd, 0x40046677) // FIONWRITE
+	case "netbsd":
+		return ioctlInt(fd, 0x40046679) // FIONWRITE
+	}
+	return 0, errUnsent
+}
+
+func ioctlInt(fd int, req uint32) (int, error) { return getInt(unix.IoctlGetInt, fd, req) }
+
+// getInt calls ioctl, whose request is not of the same type everywhere. The
+// kernel writes an int of C to where a Go int begins.
+func getInt[R int | uint](ioctl func(fd int, req R) (int, error), fd int, req uint32) (int, error) {
+	n, err := ioctl(fd, R(req))
+	if err != nil {
+		return 0, err
+	}
+	return int(*(*int32)(unsafe.Pointer(&n))), nil
 }
 
 // pendingErrors is empty: only Linux hands the network errors of a new
