@@ -244,7 +244,12 @@ func TestWhatIsNoDeadSocketIsNeverReplaced(t *testing.T) {
 	link := filepath.Join(dir, "link")
 	noError(t, os.Symlink(dead, link))
 
-	for _, path := range []string{living, full, datagram, file, link, dir} {
+	// Between bind and listen, with the address of a server that will be.
+	bound := filepath.Join(dir, "bound")
+	fd := must(t)(socket(unix.AF_UNIX, unix.SOCK_STREAM, 0))
+	noError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: bound}))
+
+	for _, path := range []string{living, full, bound, datagram, file, link, dir} {
 		before, err := os.Lstat(path)
 		noError(t, err)
 
@@ -259,7 +264,9 @@ func TestWhatIsNoDeadSocketIsNeverReplaced(t *testing.T) {
 		}
 	}
 
-	accepted(t, ln) // the probe's connection: closed, but it came
+	if _, _, err := Accept(ln); err != ErrWouldBlock {
+		t.Errorf("the probe came to the living server: %v", err)
+	}
 	connected(t, ln, "unix", living)
 }
 
