@@ -5,10 +5,11 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = true
 
-	keepMin, keepMax = 1, 1<<31 - 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
-// What AIX has, from its headers. Whether SO_REUSEPORT balances depends on the release.
+// What AIX has, from its headers. Whether SO_REUSEPORT balances depends on the
+// release.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}

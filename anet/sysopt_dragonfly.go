@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = false
 
-	keepMin, keepMax = 1, 1<<31 - 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
 // What DragonFly has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT balances.

@@ -3,10 +3,12 @@ package anet
 import "golang.org/x/sys/unix"
 
 const (
-	// dualStack says that an IPv6 socket can serve IPv4 too.
+	// dualStack reports whether an IPv6 socket can serve IPv4 too.
 	dualStack = true
 
-	// keepMin and keepMax bound the times of keepalive, in seconds: MAX_TCP_KEEPIDLE of the kernel.
+	// keepMin and keepMax bound the times of keepalive, in seconds: here it is
+	// MAX_TCP_KEEPIDLE of the kernel. FreeBSD takes UINT_MAX/kern.hz, where hz is
+	// mostly 1000, and macOS UINT32_MAX/1000.
 	keepMin, keepMax = 1, 32767
 )
 

@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = true
 
-	keepMin, keepMax = 1, 1<<31 - 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
 // What NetBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance.

@@ -5,10 +5,11 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = false
 
-	keepMin, keepMax = 1, 1<<31 - 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
-// What OpenBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance, and the times of keepalive are the system's alone.
+// What OpenBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not
+// balance, and the times of keepalive are the system's alone.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}

@@ -10,7 +10,8 @@ const (
 	keepMin, keepMax = 10, 10 * 24 * 60 * 60
 )
 
-// What Solaris 11.4 has. Its numbers for keepalive are not those of illumos, which x/sys/unix has: package net keeps these.
+// What Solaris 11.4 has. Its numbers for keepalive are not those of illumos,
+// which x/sys/unix has: package net keeps these.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
