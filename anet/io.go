@@ -53,10 +53,10 @@ func Write(fd int, p []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes fd: take it off the loop first. It is never retried: whatever the
-// error, EINTR too, the number is free (but on some systems that do not say
-// which), and may be somebody else's. FreeBSD reports ECONNRESET when the peer
-// had reset the connection. (close(2))
+// Close closes fd: take it off the loop first. It is never retried: after an
+// error, EINTR too, the number is free already and may be somebody else's.
+// (FreeBSD reports ECONNRESET when the peer had reset the connection; the
+// descriptor is gone all the same.) The error is a bare errno. (close(2))
 //
 // Close of a TCP socket that still has unread input, or gets some afterwards,
 // sends a reset, and a reset destroys what was written and has not reached the

@@ -23,9 +23,9 @@ type ListenConfig struct {
 
 	// ReusePort lets several sockets listen on one address, and the system
 	// spread connections or datagrams over them: SO_REUSEPORT on Linux and
-	// DragonFly, SO_REUSEPORT_LB on FreeBSD. Where the system would give them all
-	// to one of the sockets, Listen returns errors.ErrUnsupported. A Unix socket
-	// ignores it.
+	// DragonFly, SO_REUSEPORT_LB on FreeBSD. Where the system would give them
+	// all to one of the sockets, Listen returns errors.ErrUnsupported. A Unix
+	// socket ignores it.
 	ReusePort bool
 
 	// Perm are the permissions of the file of a Unix socket, set before anybody
@@ -52,16 +52,16 @@ func Listen(network, address string) (fd int, err error) {
 // close-on-exec, and the caller's to close.
 //
 // The network is "tcp" or "udp", or one of these with a "4" or a "6" for one
-// address family alone, or "unix". A UDP socket is bound, ready for RecvFrom and
-// SendTo.
+// address family alone, or "unix". A UDP socket is bound, ready for RecvFrom
+// and SendTo.
 //
 // The address of a TCP or UDP socket is host:port, and port 0 lets the system
 // choose: see LocalAddr. An address means itself: 0.0.0.0 is all of IPv4, and
 // [::] all of IPv6 and no IPv4. Nothing or "*" for a host is all of both with
 // "tcp" and "udp" (of IPv4, where the system has no IPv6 or cannot serve both
 // with one socket: OpenBSD, DragonFly). A name is looked up, which waits, and
-// its first address taken, an IPv4 one before others. SO_REUSEADDR is set on TCP
-// sockets, so that a server can start again at once.
+// its first address taken, an IPv4 one before others. SO_REUSEADDR is set on
+// TCP sockets, so that a server can start again at once.
 //
 // The address of a Unix socket is a path. On Linux @name is an abstract name,
 // which needs no file, and "" lets the system choose one; elsewhere these are
@@ -82,11 +82,9 @@ func (lc ListenConfig) listen(network, address string) (int, error) {
 	if lc.Backlog < 0 {
 		return -1, os.NewSyscallError("listen", unix.EINVAL)
 	}
-
 	if network == "unix" {
 		return lc.listenUnix(address)
 	}
-
 	addrs, err := Resolve(context.Background(), network, address, PreferIPv4)
 	if err != nil {
 		return -1, err
@@ -96,11 +94,11 @@ func (lc ListenConfig) listen(network, address string) (int, error) {
 	if isAny(host) && (network == "tcp" || network == "udp") {
 		return lc.listenAny(network, addrs[0].Port())
 	}
-
 	return lc.listenIP(network, addrs[0], true)
 }
 
-// listenAny listens on every address of both families, or of IPv4 where that is all there is.
+// listenAny listens on every address of both families, or of IPv4 where that is
+// all there is.
 func (lc ListenConfig) listenAny(network string, port uint16) (int, error) {
 	if dualStack {
 		fd, err := lc.listenIP(network, netip.AddrPortFrom(netip.IPv6Unspecified(), port), false)
@@ -108,11 +106,11 @@ func (lc ListenConfig) listenAny(network string, port uint16) (int, error) {
 			return fd, err
 		}
 	}
-
 	return lc.listenIP(network, netip.AddrPortFrom(netip.IPv4Unspecified(), port), true)
 }
 
-// lacksIPv6 says whether err comes of a system without IPv6: built without, or switched off.
+// lacksIPv6 reports whether err comes of a system without IPv6: built without, or
+// switched off.
 func lacksIPv6(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) ||
 		errors.Is(err, unix.EADDRNOTAVAIL)
@@ -123,17 +121,14 @@ func (lc ListenConfig) listenIP(network string, addr netip.AddrPort, v6only bool
 	if err != nil {
 		return -1, err
 	}
-
 	fd, err := socket(family, socketType(network), 0)
 	if err != nil {
 		return -1, err
 	}
-
 	if err := lc.setUpIP(fd, network, family, sa, v6only); err != nil {
 		Close(fd)
 		return -1, err
 	}
-
 	return fd, nil
 }
 
@@ -152,38 +147,34 @@ func (lc ListenConfig) setUpIP(fd int, network string, family int, sa unix.Socka
 			return err
 		}
 	}
-
 	if lc.ReusePort {
 		if err := optReusePort.setBool(fd, true); err != nil {
 			return err
 		}
 	}
-
 	if err := unix.Bind(fd, sa); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-
 	if !stream {
 		return nil
 	}
-
 	return os.NewSyscallError("listen", unix.Listen(fd, lc.backlog()))
 }
 
-// backlog is what listen(2) is told. Every system cuts a number that is too great down to its own maximum.
+// backlog is what listen(2) is told. Every system cuts a number that is too
+// great down to its own maximum.
 func (lc ListenConfig) backlog() int {
 	if lc.Backlog == 0 {
 		return math.MaxInt32
 	}
-
 	return min(lc.Backlog, math.MaxInt32)
 }
 
-// socketType returns the type of socket that belongs to a network that Resolve knows.
+// socketType returns the type of socket that belongs to a network that Resolve
+// knows.
 func socketType(network string) int {
 	if strings.HasPrefix(network, "udp") {
 		return unix.SOCK_DGRAM
 	}
-
 	return unix.SOCK_STREAM
 }
