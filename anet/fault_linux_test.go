@@ -19,6 +19,9 @@ import (
 func strace(t testing.TB, output string, inject ...string) []string {
 	t.Helper()
 
+	if emulated {
+		t.Skip("strace would see the emulator's system calls, and an emulator cannot be traced from inside")
+	}
 	path, err := exec.LookPath("strace")
 	if err == nil {
 		err = exec.Command(path, "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "true").Run()
@@ -144,8 +147,14 @@ func connectInChild() error {
 		return err
 	}
 
+	return untilReadable(childListener)
+}
+
+// untilReadable keeps a descriptor from being read in vain, a number of times
+// that is not the same in each run.
+func untilReadable(fd int) error {
 	for {
-		if ok, err := isReadable(childListener); ok || err != nil {
+		if ok, err := isReadable(fd); ok || err != nil {
 			return err
 		}
 	}
@@ -203,6 +212,9 @@ func echoInChild() (err error) {
 func readInChild(fd int, want string) error {
 	got := []byte{}
 	for len(got) < len(want) {
+		if err := untilReadable(fd); err != nil {
+			return err
+		}
 		buf := make([]byte, len(want))
 		n, err := Read(fd, buf)
 		if err != nil && err != ErrWouldBlock {
@@ -225,22 +237,23 @@ func datagramInChild(fd int) error {
 	if err := SendTo(fd, []byte("x"), to); err != nil {
 		return err
 	}
-	for {
-		n, from, err := RecvFrom(fd, make([]byte, 4))
-		if err == ErrWouldBlock {
-			continue
-		}
-		if err == nil && (n != 1 || from != to) {
-			return fmt.Errorf("received %d from %v", n, from)
-		}
+	if err := untilReadable(fd); err != nil {
 		return err
 	}
+	n, from, err := RecvFrom(fd, make([]byte, 4))
+	if err == nil && (n != 1 || from != to) {
+		return fmt.Errorf("received %d from %v", n, from)
+	}
+	return err
 }
 
 func init() {
+	if os.Getenv(childVar) == "op" {
+		// strace counts the calls of each thread apart: all are to be the main
+		// thread's, which a main goroutine that is locked here keeps.
+		runtime.LockOSThread()
+	}
 	children["op"] = func() error {
-		runtime.LockOSThread() // strace counts the calls of each thread apart
-
 		o := ops[os.Getenv(opVar)]
 		if o.prepare != nil {
 			if err := o.prepare(); err != nil {

@@ -44,9 +44,8 @@ func init() {
 func inherited(t *testing.T, script string, lns ...int) string {
 	t.Helper()
 
-	self, err := os.Executable()
-	noError(t, err)
-	cmd := exec.Command("/bin/sh", "-c", script+` exec "$0"`, self)
+	args := append([]string{"-c", script + ` exec "$0" "$@"`}, self(t)...)
+	cmd := exec.Command("/bin/sh", args...)
 	cmd.Env = append(slices.Clone(os.Environ()), childVar+"=inherited", "GORACE=atexit_sleep_ms=0")
 	for _, ln := range lns {
 		fd, err := dup(ln)

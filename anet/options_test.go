@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -92,7 +91,14 @@ func TestOptionsReadBack(t *testing.T) {
 				err := c.set(fd)
 
 				switch {
-				case c.opt.lacking() && c.opt.text != optKeepIdle.text:
+				case c.opt == optKeepIdle && optKeepIdle.lacking():
+					noError(t, err)
+					if got, err := c.get(fd); c.want == time.Duration(0) && (got != c.want || err != nil) {
+						t.Errorf("%v, %v; want %v", got, err, c.want)
+					} else if c.want != time.Duration(0) && isTCP(kind) {
+						wantIs(t, "get", err, errors.ErrUnsupported)
+					}
+				case c.opt.lacking():
 					wantIs(t, "set", err, errors.ErrUnsupported)
 					_, err = c.get(fd)
 					wantIs(t, "get", err, errors.ErrUnsupported)
@@ -102,6 +108,8 @@ func TestOptionsReadBack(t *testing.T) {
 							t.Errorf("accepted without an effect: %v", got)
 						}
 					}
+				case errors.Is(err, unix.EDOM) && !onLinux:
+					t.Log("longer than this system takes: ", err)
 				case err != nil:
 					t.Error(err)
 				default:
@@ -158,7 +166,11 @@ func TestTimeoutsAreRoundedUp(t *testing.T) {
 		}
 	}
 
-	noError(t, SetSendTimeout(fd, math.MaxInt64))
+	err := SetSendTimeout(fd, math.MaxInt64)
+	if !onLinux && (err == nil || errors.Is(err, unix.EDOM)) {
+		return // held to the most, or refused
+	}
+	noError(t, err)
 	if got, err := SendTimeout(fd); err != nil || got != 0 && got < 24*365*time.Hour {
 		t.Errorf("the greatest time became %v, %v", got, err)
 	}
@@ -171,20 +183,20 @@ func TestBufferSizes(t *testing.T) {
 			set  func(fd, size int) error
 			get  func(fd int) (int, error)
 		}{{"send", SetSendBuffer, SendBuffer}, {"receive", SetRecvBuffer, RecvBuffer}} {
-			if kind == "unix listen" && runtime.GOOS != "linux" {
+			if kind == "unix listen" && !onLinux {
 				continue
 			}
 			const size = 64 << 10
 			noError(t, o.set(fd, size))
 			want := size
-			if runtime.GOOS == "linux" {
+			if onLinux {
 				want = 2 * size // socket(7)
 			}
-			if got, err := o.get(fd); got != want || err != nil {
+			if got, err := o.get(fd); got != want && (onLinux || got < size) || err != nil {
 				t.Errorf("%s %s buffer: %d, %v; want %d", kind, o.name, got, err, want)
 			}
 			wantIs(t, "a negative size", o.set(fd, -1), unix.EINVAL)
-			if runtime.GOOS == "linux" {
+			if onLinux {
 				noError(t, o.set(fd, math.MaxInt)) // held to the limit
 			}
 		}
@@ -199,11 +211,13 @@ func TestMark(t *testing.T) {
 	switch {
 	case optMark.lacking():
 		wantIs(t, "SetMark", err, errors.ErrUnsupported)
+	case emulated && errors.Is(err, unix.ENOPROTOOPT):
+		t.Skip("the emulator does not know SO_MARK")
 	case errors.Is(err, unix.EPERM):
 		if unix.Geteuid() == 0 {
 			t.Log("root without CAP_NET_ADMIN:", err)
 		}
-	case runtime.GOOS == "linux":
+	case onLinux:
 		noError(t, err)
 		if got, err := Mark(fd); got != mark || err != nil {
 			t.Errorf("%#x, %v", got, err)
