@@ -12,8 +12,8 @@ import (
 )
 
 // LocalAddr returns the address that the socket fd is bound to: after Listen on
-// port 0, the port that the system chose. An IPv4 address that arrives inside an
-// IPv6 one is unmapped. The zone of a link-local address is the interface's
+// port 0, the port that the system chose. An IPv4 address that arrives inside
+// an IPv6 one is unmapped. The zone of a link-local address is the interface's
 // index in digits. A Unix socket has the zero AddrPort: see LocalString.
 //
 // It never waits, and allocates nothing on Linux. The error is a bare errno.

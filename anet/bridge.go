@@ -52,9 +52,9 @@ func Descriptor(c any) (int, error) {
 	return fd, nil
 }
 
-// NetConn makes a net.Conn of a connected socket, TCP, UDP or Unix, and takes fd
-// over: on success the number fd is closed, and the connection is the net.Conn's
-// alone. On an error fd is still the caller's.
+// NetConn makes a net.Conn of a connected socket, TCP, UDP or Unix, and takes
+// fd over: on success the number fd is closed, and the connection is the
+// net.Conn's alone. On an error fd is still the caller's.
 //
 // Take fd off the loop first. The socket lives on, so a loop that still watches
 // it would go on reporting it.
@@ -65,8 +65,8 @@ func NetConn(fd int) (net.Conn, error) { return toNet(fd, net.FileConn) }
 func NetListener(fd int) (net.Listener, error) { return toNet(fd, net.FileListener) }
 
 // toNet gives package net a copy of fd, and closes fd when that worked. The
-// *os.File between them needs a copy of its own: it closes its descriptor at the
-// latest when it is collected, and fd must outlive an error.
+// *os.File between them needs a copy of its own: it closes its descriptor at
+// the latest when it is collected, and fd must outlive an error.
 func toNet[T any](fd int, wrap func(*os.File) (T, error)) (T, error) {
 	var none T
 	nfd, err := dup(fd)

@@ -56,7 +56,6 @@ func TestDescriptorOfNetsTypes(t *testing.T) {
 // netPair returns the two ends of a TCP connection of package net.
 func netPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	defer ln.Close()
@@ -65,18 +64,15 @@ func netPair(t testing.TB) (client, server net.Conn) {
 	server, err = ln.Accept()
 	noError(t, err)
 	t.Cleanup(func() { client.Close(); server.Close() })
-
 	return client, server
 }
 
 // rawDescriptor is the number behind c.
 func rawDescriptor(t testing.TB, c any) (fd int) {
 	t.Helper()
-
 	rc, err := c.(syscall.Conn).SyscallConn()
 	noError(t, err)
 	noError(t, rc.Control(func(f uintptr) { fd = int(f) }))
-
 	return fd
 }
 
@@ -127,7 +123,8 @@ func TestDescriptorOfWhatHasNone(t *testing.T) {
 	wantIs(t, "of a closed connection", err, net.ErrClosed)
 }
 
-// A descriptor taken from package net must not be closed when the object is collected.
+// A descriptor taken from package net must not be closed when the object is
+// collected.
 func TestTakenDescriptorsOutliveGarbageCollections(t *testing.T) {
 	const conns = 32
 	var fds, peers [conns]int
@@ -207,10 +204,10 @@ func TestNetConnTakesTheDescriptorOver(t *testing.T) {
 	}
 }
 
-// noLeakButOne checks that as many descriptors are open as before, whatever their numbers.
+// noLeakButOne checks that as many descriptors are open as before, whatever
+// their numbers.
 func noLeakButOne(t testing.TB) func() {
 	t.Helper()
-
 	before, err := openDescriptors()
 	noError(t, err)
 	return func() {

@@ -11,15 +11,14 @@ import (
 )
 
 // refusedAddress is an address that nobody listens on: that of a listener which
-// is closed. (OpenBSD drops a SYN to a socket that is bound and does not listen.)
+// is closed. (OpenBSD drops a SYN to a socket that is bound and does not
+// listen.)
 func refusedAddress(t testing.TB) string {
 	t.Helper()
-
 	fd, err := Listen("tcp4", "127.0.0.1:0")
 	noError(t, err)
 	address := LocalString(fd)
 	noError(t, Close(fd))
-
 	return address
 }
 
@@ -27,7 +26,6 @@ func refusedAddress(t testing.TB) string {
 // in Connect what Linux refuses afterwards.
 func connectResult(t testing.TB, address string) error {
 	t.Helper()
-
 	fd, err := Connect("tcp", address)
 	if err != nil {
 		return err
@@ -38,7 +36,6 @@ func connectResult(t testing.TB, address string) error {
 	if again := SocketError(fd); again != nil {
 		t.Errorf("the error was not cleared: %v", again)
 	}
-
 	return err
 }
 
@@ -157,7 +154,8 @@ func TestConnectGoesOnToTheNextAddress(t *testing.T) {
 	addr, err := LocalAddr(ln)
 	noError(t, err)
 
-	// A link-local address on an interface that is not there: the connect cannot begin.
+	// A link-local address on an interface that is not there: the connect
+	// cannot begin.
 	bad := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%4000000"), addr.Port())
 	fd := must(t)(connectFirst("tcp", []netip.AddrPort{bad, addr}, netip.AddrPort{}))
 	await(t, fd, unix.POLLOUT) // before, the BSDs know no peer

@@ -12,10 +12,10 @@
 // # Descriptors
 //
 // Every descriptor that the package returns is non-blocking and close-on-exec
-// from birth, unless PipeFlags was asked for something else, and is the caller's
-// to close. After an error there is none: what a failed call had opened is
-// closed again. NetConn and NetListener take a descriptor over; all other
-// functions but Close only use it.
+// from birth, unless PipeFlags was asked for something else, and is the
+// caller's to close. After an error there is none: what a failed call had
+// opened is closed again. NetConn and NetListener take a descriptor over; all
+// other functions but Close only use it.
 //
 // Descriptors given to Accept, Read, Write and the like are non-blocking too,
 // and nothing asks on every call: one from elsewhere goes through SetNonblock
@@ -25,10 +25,10 @@
 //
 // Calls that set something up return an error with the name of the system call,
 // which wraps the errno: test it with errors.Is. The calls on the path of the
-// data (Accept, Read, Write, Writev, RecvFrom, SendTo, Close, Unread, Unsent, the
-// addresses) return bare errnos and sentinels, and allocate nothing on Linux
-// (but perhaps the zone of a link-local address). An option that a system lacks
-// is errors.ErrUnsupported.
+// data (Accept, Read, Write, Writev, RecvFrom, SendTo, Close, Unread, Unsent,
+// the addresses) return bare errnos and sentinels, and allocate nothing on
+// Linux (but perhaps the zone of a link-local address). An option that a system
+// lacks is errors.ErrUnsupported.
 //
 // All functions may be called from any goroutine; those that share a descriptor
 // share its state.
@@ -37,8 +37,9 @@
 //
 // An option is set by SetX and returned by X, as the system reports it: Linux
 // rounds some times and doubles the sizes of buffers. Times are rounded up to
-// the option's unit, so that a short one never becomes 0, "off". A descriptor is
-// an int, so whatever is not here is unix.SetsockoptInt of golang.org/x/sys/unix.
+// the option's unit, so that a short one never becomes 0, "off". A descriptor
+// is an int, so whatever is not here is unix.SetsockoptInt of
+// golang.org/x/sys/unix.
 //
 // # Systems
 //
@@ -68,6 +69,6 @@
 // Beyond anet.h: Read, Write, Writev, Close, CloseWrite; Unread and Unsent;
 // RecvFrom and SendTo; SocketPair; ReusePort and Replace in ListenConfig;
 // SetLinger, SetSendBuffer, SetRecvBuffer; PeerCredentials; Descriptor, NetConn
-// and NetListener between a loop and package net; Inherited for the sockets that
-// systemd passes.
+// and NetListener between a loop and package net; Inherited for the sockets
+// that systemd passes.
 package anet

@@ -13,20 +13,20 @@ import (
 // errors.Is(err, unix.EAGAIN) all say the same.
 var ErrWouldBlock error = unix.EAGAIN
 
-// ErrAborted is the kind of error of Accept that says that one connection failed
-// before it was accepted, and is off the queue: call Accept again. Such are
-// ECONNABORTED, ECONNRESET and EPROTO and, on Linux, the pending network errors
-// that accept(2) lists.
+// ErrAborted is the kind of error of Accept that says that one connection
+// failed before it was accepted, and is off the queue: call Accept again. Such
+// are ECONNABORTED, ECONNRESET and EPROTO and, on Linux, the pending network
+// errors that accept(2) lists.
 var ErrAborted = errors.New("connection aborted before it was accepted")
 
-// ErrExhausted is the kind of error of Accept that says that a connection cannot
-// be taken for now and stays in the queue, so that the loop will report the
-// listener at once again: pause it, and resume when a connection has closed or
-// some time has passed (100 ms, say). The process or the system is out of
+// ErrExhausted is the kind of error of Accept that says that a connection
+// cannot be taken for now and stays in the queue, so that the loop will report
+// the listener at once again: pause it, and resume when a connection has closed
+// or some time has passed (100 ms, say). The process or the system is out of
 // descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or is not allowed to
 // take it (EPERM, EACCES): security modules and seccomp filters decide before
-// the kernel looks at the queue, so an Accept at once would meet the same answer
-// for ever.
+// the kernel looks at the queue, so an Accept at once would meet the same
+// answer for ever.
 var ErrExhausted = errors.New("cannot take a connection for now")
 
 // acceptError is an errno of accept(2) together with its kind. errors.Is finds

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readable and writable stand for the event loop in these examples: they return when fd is ready.
+// readable and writable stand for the event loop in these examples: they return
+// when fd is ready.
 func readable(fd int) { wait(unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) }
 func writable(fd int) { wait(unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}) }
 
@@ -34,7 +35,8 @@ func wait(pfd unix.PollFd) {
 	}
 }
 
-// The steps of a server and a client, with readable and writable in the place of a loop.
+// The steps of a server and a client, with readable and writable in the place
+// of a loop.
 func Example() {
 	ln, err := anet.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -128,7 +130,8 @@ func ExampleAccept() {
 	// no more for now
 }
 
-// A Unix socket that only this user may connect to, in the place of one that a crashed server left behind.
+// A Unix socket that only this user may connect to, in the place of one that a
+// crashed server left behind.
 func ExampleListenConfig() {
 	dir, err := os.MkdirTemp("", "anet")
 	if err != nil {
@@ -150,7 +153,8 @@ func ExampleListenConfig() {
 	// a living server is not replaced: true
 }
 
-// A socket whose connection is refused becomes writable too: SO_ERROR says which.
+// A socket whose connection is refused becomes writable too: SO_ERROR says
+// which.
 func ExampleSocketError() {
 	// An address that nobody listens on any more.
 	ln, err := anet.Listen("tcp", "127.0.0.1:0")
@@ -214,8 +218,8 @@ func ExampleCloseWrite() {
 	anet.Write(client, []byte("a request that nobody reads to its end"))
 	anet.Write(server, []byte("414 too long"))
 
-	// The server ends its half, and goes on to read: for a limited time, which a
-	// time event of the loop keeps.
+	// The server ends its half, and goes on to read: for a limited time, which
+	// a time event of the loop keeps.
 	anet.CloseWrite(server)
 	buf := make([]byte, 16)
 	for {
@@ -325,8 +329,9 @@ func ExampleWritev() {
 	// "$5\r\nhello\r\n", <nil>
 }
 
-// A listener that package net made, with all that it can do, goes to a loop, and each connection that the loop is done
-// with goes back to net: to net/http here.
+// A listener that package net made, with all that it can do, goes to a loop,
+// and each connection that the loop is done with goes back to net: to net/http
+// here.
 func ExampleDescriptor() {
 	netListener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -348,7 +353,8 @@ func ExampleDescriptor() {
 		log.Fatal(err)
 	}
 
-	// Here a loop would watch fd, perhaps for hours. Before NetConn it must forget it.
+	// Here a loop would watch fd, perhaps for hours. Before NetConn it must
+	// forget it.
 	readable(fd)
 	conn, err := anet.NetConn(fd)
 	if err != nil {
@@ -367,7 +373,8 @@ func ExampleDescriptor() {
 	// GET /from-the-loop
 }
 
-// The sockets of a systemd .socket unit, or one of the server's own where there are none.
+// The sockets of a systemd .socket unit, or one of the server's own where there
+// are none.
 func ExampleInherited() {
 	sockets, err := anet.Inherited()
 	if err != nil {

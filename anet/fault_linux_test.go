@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strace returns the command that runs what follows with faults injected into its system calls.
+// strace returns the command that runs what follows with faults injected into
+// its system calls.
 func strace(t testing.TB, output string, inject ...string) []string {
 	t.Helper()
-
 	if emulated {
 		t.Skip("strace would see the emulator's system calls, and an emulator cannot be traced from inside")
 	}
@@ -37,7 +37,6 @@ func strace(t testing.TB, output string, inject ...string) []string {
 	for _, s := range inject {
 		args = append(args, "-e", s)
 	}
-
 	return args
 }
 
@@ -46,7 +45,8 @@ const (
 	dirVar = "ANET_TEST_DIR"
 )
 
-// An op is a call to fail. prepare, if any, runs before the descriptors are counted.
+// An op is a call to fail. prepare, if any, runs before the descriptors are
+// counted.
 type op struct {
 	prepare func() error
 	call    func() error
@@ -54,7 +54,8 @@ type op struct {
 
 func childPath(name string) string { return filepath.Join(os.Getenv(dirVar), name) }
 
-// keep makes a call of one that returns a descriptor. A child needs not close it.
+// keep makes a call of one that returns a descriptor. A child needs not close
+// it.
 func keep(_ int, err error) error { return err }
 
 var (
@@ -146,7 +147,6 @@ func connectInChild() error {
 	if childClient, err = Connect("tcp", LocalString(childListener)); err != nil {
 		return err
 	}
-
 	return untilReadable(childListener)
 }
 
@@ -445,7 +445,6 @@ func exhaustedCalls() error {
 	if _, err := PeerAddr(childClient); err != nil {
 		return fmt.Errorf("NetConn failed and closed the descriptor: %v", err)
 	}
-
 	return nil
 }
 

@@ -14,13 +14,11 @@ import (
 // terminal returns the two ends of a pseudo-terminal, non-blocking.
 func terminal(t testing.TB) (master, slave int) {
 	t.Helper()
-
 	master = must(t)(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))
 	noError(t, unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
 	noError(t, err)
 	slave = must(t)(unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))
-
 	return master, slave
 }
 
@@ -92,7 +90,8 @@ func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
 	}
 }
 
-// Go itself survives a SIGPIPE, but who asked for signals would get it, and a C program that this is linked into ends.
+// Go itself survives a SIGPIPE, but who asked for signals would get it, and a C
+// program that this is linked into ends.
 func TestASocketWhosePeerIsGoneRaisesNoSignal(t *testing.T) {
 	a, b := socketPairT(t)
 	closeNow(t, b)

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream is a kind of descriptor pair to which one writes and from which one reads.
+// stream is a kind of descriptor pair to which one writes and from which one
+// reads.
 type stream struct {
 	name string
 	open func(t testing.TB) (r, w int)
@@ -206,7 +207,8 @@ func TestEveryByteArrivesInOrder(t *testing.T) {
 		data[i] = byte(i * 7 >> 3)
 	}
 
-	// split cuts p into many buffers, more than one system call takes, of lengths from 0 on.
+	// split cuts p into many buffers, more than one system call takes, of
+	// lengths from 0 on.
 	split := func(p []byte) (bufs [][]byte) {
 		p = p[:min(len(p), 1<<17)]
 		for i := 0; len(p) > 0; i++ {
@@ -258,7 +260,6 @@ func readN(t testing.TB, r, n int) []byte {
 			t.Fatalf("Read after %d of %d bytes: %v", len(got), n, err)
 		}
 	}
-
 	return got
 }
 
@@ -376,7 +377,8 @@ func TestABlockingDescriptorHoldsUpItsCallerAlone(t *testing.T) {
 	}
 }
 
-// Under -race this fails if the detector does not learn that a byte read was written before.
+// Under -race this fails if the detector does not learn that a byte read was
+// written before.
 func TestTheRaceDetectorSeesTheOrderThatASocketMakes(t *testing.T) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	noError(t, err)

@@ -109,8 +109,8 @@ func (lc ListenConfig) listenAny(network string, port uint16) (int, error) {
 	return lc.listenIP(network, netip.AddrPortFrom(netip.IPv4Unspecified(), port), true)
 }
 
-// lacksIPv6 reports whether err comes of a system without IPv6: built without, or
-// switched off.
+// lacksIPv6 reports whether err comes of a system without IPv6: built without,
+// or switched off.
 func lacksIPv6(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) ||
 		errors.Is(err, unix.EADDRNOTAVAIL)

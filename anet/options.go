@@ -15,14 +15,16 @@ func SetNoDelay(fd int, on bool) error { return optNoDelay.setBool(fd, on) }
 func NoDelay(fd int) (bool, error) { return optNoDelay.getBool(fd) }
 
 // SetKeepAlive makes the system probe a TCP connection that was idle for
-// interval, and end it (ETIMEDOUT) when 3 probes stay without an answer; 0 turns
-// that off. As in Redis the probes are a third of the interval apart, at least
-// 1 s: a dead peer is noticed after about twice the interval. (anetKeepAlive)
+// interval, and end it (ETIMEDOUT) when 3 probes stay without an answer; 0
+// turns that off. As in Redis the probes are a third of the interval apart, at
+// least 1 s: a dead peer is noticed after about twice the interval.
+// (anetKeepAlive)
 //
 // The interval is rounded up to seconds and held to what the system takes: at
 // most 32767 s on Linux, from 10 s to 10 days, with probes at least 10 s apart,
-// on Solaris and illumos, and 2147483 s (24 days) elsewhere. On OpenBSD a socket
-// has no times of its own: any interval turns on the probes of the system.
+// on Solaris and illumos, and 2147483 s (24 days) elsewhere. On OpenBSD a
+// socket has no times of its own: any interval turns on the probes of the
+// system.
 func SetKeepAlive(fd int, interval time.Duration) error {
 	if interval < 0 {
 		return optKeepAlive.wrap("setsockopt", unix.EINVAL)
@@ -41,8 +43,8 @@ func SetKeepAlive(fd int, interval time.Duration) error {
 	return optKeepCount.set(fd, 3)
 }
 
-// KeepAlive returns the interval of SetKeepAlive, in seconds, or 0 if probes are
-// off. On OpenBSD a socket with probes gives errors.ErrUnsupported.
+// KeepAlive returns the interval of SetKeepAlive, in seconds, or 0 if probes
+// are off. On OpenBSD a socket with probes gives errors.ErrUnsupported.
 func KeepAlive(fd int) (time.Duration, error) {
 	on, err := optKeepAlive.getBool(fd)
 	if err != nil || !on {

@@ -33,8 +33,8 @@ func sockets(t testing.TB) map[string]int {
 
 func isTCP(kind string) bool { return kind == "tcp4" || kind == "tcp6" || kind == "listener" }
 
-// An optionCase sets an option through the package, and says what the getter and getsockopt must then return. A nil raw
-// is not looked at.
+// An optionCase sets an option through the package, and says what the getter
+// and getsockopt must then return. A nil raw is not looked at.
 type optionCase struct {
 	name    string
 	opt     sockopt
@@ -50,7 +50,6 @@ func onOff(name string, opt sockopt, set func(int, bool) error, get func(int) (b
 		list = append(list, optionCase{fmt.Sprintf("%s %v", name, on), opt, func(fd int) error { return set(fd, on) },
 			func(fd int) (any, error) { return get(fd) }, on, nil, tcpOnly})
 	}
-
 	return list
 }
 
@@ -60,7 +59,6 @@ func durations(name string, opt sockopt, set func(int, time.Duration) error, get
 		list = append(list, optionCase{fmt.Sprintf("%s %v", name, d), opt, func(fd int) error { return set(fd, d) },
 			func(fd int) (any, error) { return get(fd) }, want, nil, tcpOnly})
 	}
-
 	return list
 }
 
@@ -76,11 +74,11 @@ func optionCases() (list []optionCase) {
 		-time.Hour: -1, -1: -1, 0: 0, 1: time.Second, time.Second: time.Second, 1500 * time.Millisecond: 2 * time.Second,
 	})...)
 
-	// The tick of the kernel's clock divides 20 ms at every HZ that it can have.
+	// The tick of the kernel's clock divides 20 ms at every HZ that it can
+	// have.
 	timeouts := table{0: 0, time.Second: time.Second, 20 * time.Millisecond: 20 * time.Millisecond, time.Hour: time.Hour}
 	list = append(list, durations("send timeout", optSendTimeout, SetSendTimeout, SendTimeout, false, timeouts)...)
 	list = append(list, durations("receive timeout", optRecvTimeout, SetRecvTimeout, RecvTimeout, false, timeouts)...)
-
 	return list
 }
 

@@ -5,8 +5,8 @@ package anet
 // there is nothing for now, or nothing ever again. Of a UDP socket on Linux it
 // is the size of the next datagram.
 //
-// The error is a bare errno: EINVAL for a TCP listener on Linux, ENOTTY for what
-// has no such number. Nothing is allocated on Linux. (FIONREAD)
+// The error is a bare errno: EINVAL for a TCP listener on Linux, ENOTTY for
+// what has no such number. Nothing is allocated on Linux. (FIONREAD)
 func Unread(fd int) (int, error) { return ioctlInt(fd, fionread) }
 
 // Unsent returns how many bytes that were written to the socket fd have not

@@ -90,7 +90,6 @@ func TestUnsentFallsToZeroAsThePeerReads(t *testing.T) {
 // eventually waits until ok is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s after %v", what, patience)

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// swept are the system calls that this package makes. (Not close: a fault would keep the descriptor open.)
+// swept are the system calls that this package makes. (Not close: a fault would
+// keep the descriptor open.)
 var swept = []string{
 	"socket", "bind", "listen", "accept4", "connect", "setsockopt", "getsockopt", "getsockname", "getpeername", "fcntl",
 	"pipe2", "socketpair", "shutdown", "fchmodat", "unlinkat", "newfstatat",
@@ -87,8 +88,9 @@ func TestAnAcceptAReadAndAWriteAreOneCallEach(t *testing.T) {
 	}
 }
 
-// Each call that each operation makes is made to fail in each way that means trouble: what comes of it is that error or a
-// retry. No descriptor is lost, and nothing hangs.
+// Each call that each operation makes is made to fail in each way that means
+// trouble: what comes of it is that error or a retry. No descriptor is lost,
+// and nothing hangs.
 func TestEveryCallThatFailsIsAnErrorOrARetry(t *testing.T) {
 	faults := 0
 	for _, op := range slices.Sorted(maps.Keys(ops)) {

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A raw system call saves the hand-shake with Go's scheduler, but one that waits
-// stops the garbage collector of the whole process. MSG_DONTWAIT keeps those
-// below from waiting whatever the descriptor's flags say. It is for sockets:
-// anything else answers ENOTSOCK, and gets the ordinary call.
+// A raw system call saves the hand-shake with Go's scheduler, but one that
+// waits stops the garbage collector of the whole process. MSG_DONTWAIT keeps
+// those below from waiting whatever the descriptor's flags say. It is for
+// sockets: anything else answers ENOTSOCK, and gets the ordinary call.
 //
 // linux/386 and linux/s390x had these calls only as parts of socketcall before
 // Linux 4.3.
@@ -189,9 +189,10 @@ func ioctlInt(fd int, req uintptr) (int, error) {
 	return int(n), nil
 }
 
-// pendingErrors are the network errors of the new connection that Linux hands to
-// accept, whose page says to go on, and those that it says various kernels add.
-// (Not EPERM, for a firewall's rule, which it lists too: see ErrExhausted.)
+// pendingErrors are the network errors of the new connection that Linux hands
+// to accept, whose page says to go on, and those that it says various kernels
+// add. (Not EPERM, for a firewall's rule, which it lists too: see
+// ErrExhausted.)
 var pendingErrors = []syscall.Errno{unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET,
 	unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.ETIMEDOUT, unix.EPROTONOSUPPORT, unix.ESOCKTNOSUPPORT}
 
@@ -211,7 +212,8 @@ func sockAddr(trap uintptr, fd int) (netip.AddrPort, syscall.Errno) {
 }
 
 // nameOf reads the name of a Unix socket, whose length package unix drops: it
-// returns "@" for an empty abstract name and for none, and cuts others at a NUL.
+// returns "@" for an empty abstract name and for none, and cuts others at a
+// NUL.
 func nameOf(trap uintptr, fd int) (name string, ok bool) {
 	var sa unix.RawSockaddrAny
 	size, errno := sockName(trap, fd, &sa)

@@ -8,8 +8,8 @@ const (
 	keepMin, keepMax = 10, 10 * 24 * 60 * 60
 )
 
-// What illumos has, from its headers, by which x/sys/unix numbers the options of
-// solaris.
+// What illumos has, from its headers, by which x/sys/unix numbers the options
+// of solaris.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}

@@ -7,8 +7,8 @@ const (
 	dualStack = true
 
 	// keepMin and keepMax bound the times of keepalive, in seconds: here it is
-	// MAX_TCP_KEEPIDLE of the kernel. FreeBSD takes UINT_MAX/kern.hz, where hz is
-	// mostly 1000, and macOS UINT32_MAX/1000.
+	// MAX_TCP_KEEPIDLE of the kernel. FreeBSD takes UINT_MAX/kern.hz, where hz
+	// is mostly 1000, and macOS UINT32_MAX/1000.
 	keepMin, keepMax = 1, 32767
 )
 

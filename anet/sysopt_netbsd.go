@@ -8,7 +8,8 @@ const (
 	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
-// What NetBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance.
+// What NetBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not
+// balance.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}

@@ -91,8 +91,8 @@ func (lc ListenConfig) setUpUnix(fd int, name string) error {
 	return err
 }
 
-// openUnix sets the permissions and then listens. Between bind and listen nobody
-// can connect, so nobody gets in by the permissions of the umask.
+// openUnix sets the permissions and then listens. Between bind and listen
+// nobody can connect, so nobody gets in by the permissions of the umask.
 func (lc ListenConfig) openUnix(fd int, name string, hasFile bool) error {
 	if lc.Perm != 0 && hasFile {
 		if err := os.Chmod(name, lc.Perm); err != nil {

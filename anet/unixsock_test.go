@@ -163,8 +163,8 @@ func TestUnixPermissionsAreSetBeforeAClientCanConnect(t *testing.T) {
 	noError(t, connectWhileListening(filepath.Join(shortDir(t), "s"), 200))
 }
 
-// connectWhileListening listens on path with permissions again and again, while a client tries to connect, and looks at
-// the mode as soon as it is in.
+// connectWhileListening listens on path with permissions again and again, while
+// a client tries to connect, and looks at the mode as soon as it is in.
 func connectWhileListening(path string, times int) error {
 	const perm = 0o600
 
@@ -191,7 +191,6 @@ func connectWhileListening(path string, times int) error {
 			return err
 		}
 	}
-
 	return nil
 }
 
