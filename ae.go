@@ -164,11 +164,10 @@ type hook struct{ fn func(el *EventLoop) }
 
 // New returns an event loop for descriptors below setSize; see Size for where
 // the system's own limit is lower. Memory is taken as descriptors come, so a
-// large setSize costs nothing by itself: a loop takes about 32 bytes for each
+// large setSize costs nothing by itself: a loop takes some 40 bytes for each
 // number up to the highest that it has watched, whoever has those in between.
-// Errors are ErrRange for a setSize
-// that is not positive, and what the system says when it has no descriptor left
-// for the poller. (aeCreateEventLoop)
+// Errors are ErrRange for a setSize that is not positive, and what the system
+// says when it has no descriptor left for the poller. (aeCreateEventLoop)
 func New(setSize int) (*EventLoop, error) {
 	if setSize <= 0 {
 		return nil, ErrRange
@@ -328,9 +327,9 @@ func grow[T any](table []T, i int) []T {
 	return larger
 }
 
-// statPollable is fstat(2) of a descriptor that can be watched. kqueue and select
-// ask it because they differ from epoll, and from system to system, in what they
-// say of closed descriptors, regular files and directories: here all refuse them.
+// statPollable is fstat(2) of a descriptor, and unix.EPERM for a regular file or a
+// directory. epoll refuses those by itself, unless their file system can poll;
+// kqueue and select take them, and differ in what they make of them.
 func statPollable(fd int) (st unix.Stat_t, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return st, err

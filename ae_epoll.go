@@ -123,12 +123,9 @@ func maySleep(fd int) bool {
 	if errno == 0 {
 		return false
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return true
-	}
+	st, err := statPollable(fd)
 	kind := st.Mode & unix.S_IFMT
-	return kind != unix.S_IFIFO && kind != unix.S_IFSOCK
+	return err != nil || kind != unix.S_IFIFO && kind != unix.S_IFSOCK
 }
 
 // epollCtl is epoll_ctl(2). The kernel asks the file's poll operation when it

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +38,7 @@ func (c chain) ends(b *testing.B) (r, w []int) {
 		b.Skip("more descriptors than select takes")
 	}
 	for range c.n {
-		x, y := socketPair(b)
+		x, y := aetest.SocketPair(b)
 		r, w = append(r, x), append(w, y)
 	}
 	return r, w
@@ -54,12 +55,12 @@ func BenchmarkChain(b *testing.B) {
 	for _, c := range chains {
 		b.Run(c.String(), func(b *testing.B) {
 			r, w := c.ends(b)
-			el := newLoop(b)
+			el := aetest.Loop(b)
 			buf := make([]byte, 1)
 			read, toWrite := 0, 0
 			for i := range r {
 				next := w[(i+1)%c.n]
-				create(b, el, r[i], ae.Readable, func(_ *ae.EventLoop, fd int, _ ae.Mask) {
+				aetest.Create(b, el, r[i], ae.Readable, func(_ *ae.EventLoop, fd int, _ ae.Mask) {
 					if n, _ := anet.Read(fd, buf); n > 0 {
 						read++
 						if toWrite > 0 {
@@ -83,8 +84,8 @@ func BenchmarkChain(b *testing.B) {
 }
 
 func BenchmarkAddDelete(b *testing.B) {
-	el := newLoop(b)
-	a, _ := socketPair(b)
+	el := aetest.Loop(b)
+	a, _ := aetest.SocketPair(b)
 	proc := func(*ae.EventLoop, int, ae.Mask) {}
 	for b.Loop() {
 		el.CreateFileEvent(a, ae.Readable, proc)
@@ -95,10 +96,10 @@ func BenchmarkAddDelete(b *testing.B) {
 // BenchmarkArmWritable is what a server pays when a reply does not fit: Writable
 // is added to a descriptor that is watched for Readable, and taken away again.
 func BenchmarkArmWritable(b *testing.B) {
-	el := newLoop(b)
-	a, _ := socketPair(b)
+	el := aetest.Loop(b)
+	a, _ := aetest.SocketPair(b)
 	proc := func(*ae.EventLoop, int, ae.Mask) {}
-	create(b, el, a, ae.Readable, proc)
+	aetest.Create(b, el, a, ae.Readable, proc)
 	for b.Loop() {
 		el.CreateFileEvent(a, ae.Writable, proc)
 		el.DeleteFileEvent(a, ae.Writable)
@@ -124,7 +125,7 @@ func BenchmarkTimerAddCancel(b *testing.B) {
 	for _, n := range timerCounts {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			d, order := waits(n), rand.New(rand.NewPCG(3, 4)).Perm(n)
-			el := newLoop(b)
+			el := aetest.Loop(b)
 			ids := make([]ae.TimeEventID, n)
 			var add, cancel time.Duration
 			for b.Loop() {
@@ -150,7 +151,7 @@ func BenchmarkTimerFire(b *testing.B) {
 	for _, n := range timerCounts {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			d := waits(n)
-			el := newLoop(b)
+			el := aetest.Loop(b)
 			var fire time.Duration
 			for b.Loop() {
 				for i := range d {
@@ -171,7 +172,7 @@ func BenchmarkTimerFire(b *testing.B) {
 func BenchmarkTimerRearm(b *testing.B) {
 	for _, n := range timerCounts {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			el := newLoop(b)
+			el := aetest.Loop(b)
 			for _, d := range waits(n) {
 				el.CreateTimeEvent(d, nop)
 			}
@@ -187,7 +188,7 @@ func BenchmarkTimerRearm(b *testing.B) {
 func BenchmarkPost(b *testing.B) {
 	for _, posters := range []int{1, 2, 8} {
 		b.Run(fmt.Sprint(posters), func(b *testing.B) {
-			el := newLoop(b)
+			el := aetest.Loop(b)
 			ran := 0
 			fn := func(el *ae.EventLoop) {
 				if ran++; ran == b.N {
@@ -211,7 +212,7 @@ func BenchmarkPost(b *testing.B) {
 // BenchmarkPostWake is the round trip through a sleeping loop: post, and wait
 // for the function to have run.
 func BenchmarkPostWake(b *testing.B) {
-	el := newLoop(b)
+	el := aetest.Loop(b)
 	ended := make(chan error)
 	go func() { ended <- el.Main() }()
 	ran := make(chan bool)

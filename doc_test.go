@@ -1,32 +1,34 @@
-package ae_test
+package ae
 
 import (
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
-// TestTheDocumentedServerIsTheOneThatRuns compares the server in README.md with
-// the one in the package comment, and its callbacks with those of Example_echo.
-func TestTheDocumentedServerIsTheOneThatRuns(t *testing.T) {
-	readme := source(t, "README.md")
-	_, server, found := strings.Cut(readme, "```go\npackage main\n")
-	server, _, closed := strings.Cut(server, "\n```")
-	if !found || !closed {
-		t.Fatal("README.md shows no server")
-	}
-	server = "package main\n" + server
-
-	var comment strings.Builder
-	for line := range strings.Lines(source(t, "doc.go")) {
-		comment.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "//"), "\t"))
-	}
-	if !strings.Contains(comment.String(), server) {
-		t.Error("the server in doc.go is not the one in README.md")
-	}
-	_, callbacks, _ := strings.Cut(server, "\n}\n") // behind main
-	if !strings.Contains(source(t, "example_test.go"), callbacks) {
-		t.Error("the callbacks in README.md are not those of Example_echo")
+// What the package comment and README.md point to must be there: examples by
+// name, and files by links.
+func TestTheDocumentationPointsToWhatExists(t *testing.T) {
+	examples := source(t, "example_test.go")
+	for _, file := range []string{"doc.go", "README.md"} {
+		text := source(t, file)
+		for _, name := range regexp.MustCompile(`\bExample\w+`).FindAllString(text, -1) {
+			if !strings.Contains(examples, "func "+name+"()") {
+				t.Errorf("%s: example_test.go has no %s", file, name)
+			}
+		}
+		paths := regexp.MustCompile(`\bexamples/[a-z]+\b`).FindAllString(text, -1)
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
+			paths = append(paths, link[1])
+		}
+		for _, path := range paths {
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
 	}
 }
 
@@ -37,4 +39,11 @@ func source(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// The package comment says what a descriptor costs.
+func TestAFileEventTakes32Bytes(t *testing.T) {
+	if size := unsafe.Sizeof(fileEvent{}); strconv.IntSize == 64 && size != 32 {
+		t.Errorf("it takes %d", size)
+	}
 }

@@ -39,8 +39,7 @@ type door struct {
 // Stop makes Main return after the iteration under way; if the loop sleeps, it
 // wakes. It is remembered: without a Main, the next one ends at once, and until
 // then ProcessEvents does not sleep. Any goroutine may call it, at any time; on a
-// closed loop it does nothing.
-// (aeStop)
+// closed loop it does nothing. (aeStop)
 func (el *EventLoop) Stop() {
 	el.door.stop.Store(true)
 	el.door.interrupt()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -149,7 +150,7 @@ func FuzzTimers(f *testing.F) {
 	f.Add([]byte("0123456789 create, delete and run some of them"), false)
 	f.Add([]byte("\x00\x03\x05\x00\x02\x09\x07\x07\x04\x01\x00\x02\x07\x00\x00\x00\x00\x00\x00\x09\x02\x02\x01\x01\x05"), true)
 	f.Fuzz(func(t *testing.T, code []byte, wrap bool) {
-		p, seq := NewProgram(code[:min(len(code), 2000)]), uint32(0)
+		p, seq := testutil.NewProgram(code[:min(len(code), 2000)]), uint32(0)
 		if wrap {
 			seq = math.MaxUint32 - 3
 		}

@@ -7,24 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Accept takes one connection from the listener fd. The new descriptor is non-blocking and close-on-exec from birth,
-// and the caller's to close. peer is the other side's address, or the zero AddrPort for a Unix socket.
+// Accept takes one connection from the listener fd, with one system call where
+// the system has accept4 (not macOS, not AIX), and retries EINTR. The new
+// descriptor is non-blocking and close-on-exec from birth, and the caller's to
+// close. peer is the other side's address, or the zero AddrPort for a Unix
+// socket. Accept allocates nothing on Linux.
 //
-// Accept never waits, not even on a blocking listener, and allocates nothing on Linux. EINTR is retried.
+// The listener must be non-blocking, as those of Listen and Inherited are: on
+// one that is not, the call waits for a connection, and on macOS and AIX every
+// start of a child process waits with it.
+//
 // A server needs to tell four errors apart, all with errors.Is:
 //
 //   - ErrWouldBlock: no more for now; wait for the next event.
-//   - ErrAborted: this connection failed; call Accept again.
-//   - ErrExhausted: out of descriptors or memory; pause the listener for a while.
+//   - ErrAborted: this connection failed and is gone; call Accept again.
+//   - ErrExhausted: this connection cannot be taken and waits, for want of
+//     descriptors or memory or because a rule forbids it; pause the listener for
+//     a while.
 //   - any other: the descriptor is no listener; stop.
 //
-// Should another process share a blocking listener, it may take the connection that this call saw waiting, and then
-// the call waits for the next one as an ordinary system call would. A listener from Listen is non-blocking.
+// (anetTcpAccept, anetUnixAccept; accept(2))
 func Accept(fd int) (nfd int, peer netip.AddrPort, err error) {
-	if err := readyToRead(fd); err != nil {
-		return -1, netip.AddrPort{}, err
-	}
-
 	for {
 		nfd, peer, errno := accept(fd)
 		switch errno {
@@ -44,10 +47,8 @@ func asErrno(err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
-
 	if errno, ok := err.(syscall.Errno); ok {
 		return errno
 	}
-
 	return unix.EINVAL
 }

@@ -56,7 +56,6 @@ func TestDescriptorOfNetsTypes(t *testing.T) {
 // netPair returns the two ends of a TCP connection of package net.
 func netPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	defer ln.Close()
@@ -65,18 +64,15 @@ func netPair(t testing.TB) (client, server net.Conn) {
 	server, err = ln.Accept()
 	noError(t, err)
 	t.Cleanup(func() { client.Close(); server.Close() })
-
 	return client, server
 }
 
 // rawDescriptor is the number behind c.
 func rawDescriptor(t testing.TB, c any) (fd int) {
 	t.Helper()
-
 	rc, err := c.(syscall.Conn).SyscallConn()
 	noError(t, err)
 	noError(t, rc.Control(func(f uintptr) { fd = int(f) }))
-
 	return fd
 }
 
@@ -127,7 +123,8 @@ func TestDescriptorOfWhatHasNone(t *testing.T) {
 	wantIs(t, "of a closed connection", err, net.ErrClosed)
 }
 
-// A descriptor taken from package net must not be closed when the object is collected.
+// A descriptor taken from package net must not be closed when the object is
+// collected.
 func TestTakenDescriptorsOutliveGarbageCollections(t *testing.T) {
 	const conns = 32
 	var fds, peers [conns]int
@@ -207,10 +204,10 @@ func TestNetConnTakesTheDescriptorOver(t *testing.T) {
 	}
 }
 
-// noLeakButOne checks that as many descriptors are open as before, whatever their numbers.
+// noLeakButOne checks that as many descriptors are open as before, whatever
+// their numbers.
 func noLeakButOne(t testing.TB) func() {
 	t.Helper()
-
 	before, err := openDescriptors()
 	noError(t, err)
 	return func() {
@@ -223,7 +220,7 @@ func noLeakButOne(t testing.TB) func() {
 	}
 }
 
-func TestNetListenerAndPacketConn(t *testing.T) {
+func TestNetListener(t *testing.T) {
 	fd, err := Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	ln, err := NetListener(fd)
@@ -237,18 +234,6 @@ func TestNetListenerAndPacketConn(t *testing.T) {
 	writeAll(t, client, func(p []byte) (int, error) { return Write(client, p) }, []byte("x"))
 	_, err = io.ReadFull(conn, make([]byte, 1))
 	noError(t, err)
-
-	fd, err = Listen("udp", "127.0.0.1:0")
-	noError(t, err)
-	pc, err := NetPacketConn(fd)
-	noError(t, err)
-	defer pc.Close()
-	_, err = pc.WriteTo([]byte("to myself"), pc.LocalAddr())
-	noError(t, err)
-	noError(t, pc.SetDeadline(time.Now().Add(patience)))
-	if n, _, err := pc.ReadFrom(make([]byte, 16)); n != 9 || err != nil {
-		t.Errorf("ReadFrom: %d, %v", n, err)
-	}
 }
 
 func TestWhatNetRefusesStaysTheCallers(t *testing.T) {
@@ -264,8 +249,6 @@ func TestWhatNetRefusesStaysTheCallers(t *testing.T) {
 	wantIs(t, "NetConn of a pipe", err, unix.ENOTSOCK)
 	_, err = NetListener(r)
 	wantIs(t, "NetListener of a pipe", err, unix.ENOTSOCK)
-	_, err = NetPacketConn(r)
-	wantIs(t, "NetPacketConn of a pipe", err, unix.ENOTSOCK)
 	_, err = NetConn(-1)
 	wantIs(t, "NetConn of nothing", err, unix.EBADF)
 	check()

@@ -12,10 +12,10 @@ func peerCredentials(fd int) (Credentials, error) {
 		return Credentials{}, os.NewSyscallError("getsockopt", err)
 	}
 
-	// A socket that is no connected Unix socket has nobody's credentials, which is no error to Linux.
+	// A socket that is no connected Unix socket has nobody's credentials, which
+	// is no error to Linux.
 	if c.Pid == 0 && int32(c.Uid) == -1 {
 		return Credentials{}, os.NewSyscallError("getsockopt", unix.ENOTCONN)
 	}
-
 	return Credentials{PID: int(c.Pid), UID: int(c.Uid), GID: int(c.Gid)}, nil
 }

@@ -17,6 +17,9 @@ func TestDatagramsGoBothWays(t *testing.T) {
 		{"udp", ":0", ":0", "::1"},
 		{"udp", ":0", ":0", "::ffff:127.0.0.1"},
 	} {
+		if !dualStack && tt.network == "udp" && tt.host == "::1" {
+			continue // ":0" is IPv4 there
+		}
 		t.Run(tt.server+" from "+tt.client+" to "+tt.host, func(t *testing.T) {
 			server := must(t)(Listen(tt.network, tt.server))
 			client := must(t)(Listen(tt.network, tt.client))
@@ -70,7 +73,9 @@ func TestDatagramsOfEveryLength(t *testing.T) {
 	receive(2, nil)
 
 	wantIs(t, "too long", SendTo(b, make([]byte, 1<<17), netip.AddrPort{}), unix.EMSGSIZE)
-	wantIs(t, "no address", SendTo(a, []byte("x"), netip.AddrPort{}), unix.EDESTADDRREQ)
+	if err := SendTo(a, []byte("x"), netip.AddrPort{}); err != unix.EDESTADDRREQ && (onLinux || err != unix.ENOTCONN) {
+		t.Errorf("no address: %v", err)
+	}
 	wantIs(t, "a port alone", SendTo(a, []byte("x"), netip.AddrPortFrom(netip.Addr{}, 1)), unix.EINVAL)
 	if err := SendTo(a, []byte("x"), netip.MustParseAddrPort("[::1]:9")); err == nil {
 		t.Error("an IPv4 socket sent to an IPv6 address")
@@ -80,7 +85,7 @@ func TestDatagramsOfEveryLength(t *testing.T) {
 func TestRecvFromDoesNotBlock(t *testing.T) {
 	a := must(t)(Listen("udp", "127.0.0.1:0"))
 
-	for _, nonblock := range []bool{true, false} {
+	for _, nonblock := range []bool{true, !onLinux} {
 		noError(t, SetNonblock(a, nonblock))
 		within(t, "RecvFrom", func() {
 			if _, _, err := RecvFrom(a, make([]byte, 4)); err != ErrWouldBlock {

@@ -1,6 +1,7 @@
-// Package anet is the socket half of an event loop: it makes descriptors, reads and writes them without ever waiting, and
-// sets their options. It is Redis's anet.c in Go's terms, and works on plain descriptors (int), so that it goes with
-// any loop. A server's life in it:
+// Package anet is the socket half of an event loop: it makes descriptors, reads
+// and writes them without waiting, and sets their options. It is Redis's anet.c
+// in Go's terms, and works on plain descriptors (int), so that it goes with any
+// loop. A server's life in it:
 //
 //	ln, err := anet.Listen("tcp", ":6379")  // once
 //	fd, peer, err := anet.Accept(ln)        // ln is readable: until anet.ErrWouldBlock
@@ -10,25 +11,42 @@
 //
 // # Descriptors
 //
-// Every descriptor that the package returns is non-blocking and close-on-exec from birth, unless PipeFlags was asked for
-// something else, and is the caller's to close. After an error there is none: what a failed call had opened is closed
-// again. NetConn, NetListener and NetPacketConn take a descriptor over; all other functions but Close only use it.
+// Every descriptor that the package returns is non-blocking and close-on-exec
+// from birth, unless PipeFlags was asked for something else, and is the
+// caller's to close. After an error there is none: what a failed call had
+// opened is closed again. NetConn and NetListener take a descriptor over; all
+// other functions but Close only use it.
+//
+// Descriptors given to Accept, Read, Write and the like are non-blocking too,
+// and nothing asks on every call: one from elsewhere goes through SetNonblock
+// once.
 //
 // # Errors
 //
-// Calls that set something up return an error with the name of the system call, which wraps the errno: test it with
-// errors.Is. The calls on the path of the data (Accept, Read, Write, Writev, RecvFrom, SendTo, the addresses) return
-// bare errnos and sentinels, and allocate nothing on Linux (but perhaps the zone of a link-local address; and linux/386 and
-// linux/s390x go the way of other systems). An option that a system lacks is errors.ErrUnsupported.
+// Calls that set something up return an error with the name of the system call,
+// which wraps the errno: test it with errors.Is. The calls on the path of the
+// data (Accept, Read, Write, Writev, RecvFrom, SendTo, Close, Unread, Unsent,
+// the addresses) return bare errnos and sentinels, and allocate nothing on
+// Linux (but perhaps the zone of a link-local address). An option that a system
+// lacks is errors.ErrUnsupported.
 //
-// All functions may be called from any goroutine; those that share a descriptor share its state.
+// All functions may be called from any goroutine; those that share a descriptor
+// share its state.
 //
-// # Names
+// # Options
 //
-// An option is set by SetX and returned by X, as the system reports it: Linux rounds some times and doubles the sizes of
-// buffers. Times are rounded up to the option's unit, so that a short one never becomes 0, "off".
+// An option is set by SetX and returned by X, as the system reports it: Linux
+// rounds some times and doubles the sizes of buffers. Times are rounded up to
+// the option's unit, so that a short one never becomes 0, "off". A descriptor
+// is an int, so whatever is not here is unix.SetsockoptInt of
+// golang.org/x/sys/unix.
 //
-// From anet.h:
+// # Systems
+//
+// Linux, macOS, the BSDs, Solaris, illumos and AIX. linux/386 and linux/s390x
+// need Linux 4.3, where the calls on sockets got numbers of their own.
+//
+// # Redis's names
 //
 //	anetTcpServer, anetTcp6Server          Listen("tcp4", ...), Listen("tcp6", ...), Listen("tcp", ...) for both
 //	anetUnixServer                         Listen("unix", path), ListenConfig.Perm
@@ -48,8 +66,9 @@
 //	anetSetSockMarkId                      SetMark, Mark
 //	anetIsFifo                             IsFIFO
 //
-// Beyond it: Read, Write, Writev, Close, CloseWrite; RecvFrom and SendTo; SocketPair; ReusePort and Replace in
-// ListenConfig; SetLinger, SetSendBuffer, SetRecvBuffer, SetUserTimeout, SetDeferAccept, SetFastOpen, SetQuickAck, SetCork;
-// PeerCredentials; Descriptor, NetConn, NetListener and NetPacketConn between a loop and package net; Inherited for the
-// sockets that systemd passes.
+// Beyond anet.h: Read, Write, Writev, Close, CloseWrite; Unread and Unsent;
+// RecvFrom and SendTo; SocketPair; ReusePort and Replace in ListenConfig;
+// SetLinger, SetSendBuffer, SetRecvBuffer; PeerCredentials; Descriptor, NetConn
+// and NetListener between a loop and package net; Inherited for the sockets
+// that systemd passes.
 package anet

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readable and writable stand for the event loop in these examples: they return when fd is ready.
+// readable and writable stand for the event loop in these examples: they return
+// when fd is ready.
 func readable(fd int) { wait(unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) }
 func writable(fd int) { wait(unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}) }
 
@@ -34,7 +35,8 @@ func wait(pfd unix.PollFd) {
 	}
 }
 
-// The steps of a server and a client, with readable and writable in the place of a loop.
+// The steps of a server and a client, with readable and writable in the place
+// of a loop.
 func Example() {
 	ln, err := anet.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -128,7 +130,8 @@ func ExampleAccept() {
 	// no more for now
 }
 
-// A Unix socket that only this user may connect to, in the place of one that a crashed server left behind.
+// A Unix socket that only this user may connect to, in the place of one that a
+// crashed server left behind.
 func ExampleListenConfig() {
 	dir, err := os.MkdirTemp("", "anet")
 	if err != nil {
@@ -150,29 +153,27 @@ func ExampleListenConfig() {
 	// a living server is not replaced: true
 }
 
-// A socket whose connection is refused becomes writable too: SO_ERROR tells.
+// A socket whose connection is refused becomes writable too: SO_ERROR says
+// which.
 func ExampleSocketError() {
-	// An address that is taken, and that nobody listens on.
-	taken, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	// An address that nobody listens on any more.
+	ln, err := anet.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer anet.Close(taken)
-	if err := unix.Bind(taken, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		log.Fatal(err)
-	}
+	address := anet.LocalString(ln)
+	anet.Close(ln)
 
-	fd, err := anet.Connect("tcp", anet.LocalString(taken))
-	if err != nil {
-		log.Fatal(err)
+	fd, err := anet.Connect("tcp", address) // the BSDs may say it here
+	if err == nil {
+		defer anet.Close(fd)
+		writable(fd)
+		err = anet.SocketError(fd)
 	}
-	defer anet.Close(fd)
-
-	writable(fd)
-	fmt.Println(anet.SocketError(fd))
+	fmt.Println("refused:", errors.Is(err, unix.ECONNREFUSED))
 
 	// Output:
-	// connection refused
+	// refused: true
 }
 
 // A name is looked up beside the loop, which must not wait.
@@ -205,6 +206,83 @@ func ExampleSetKeepAlive() {
 
 	// Output:
 	// <nil>
+}
+
+// Closing so that nothing is lost: close(2) with unread input would reset the
+// connection, and destroy the reply that is on its way.
+func ExampleCloseWrite() {
+	server, client, err := anet.SocketPair()
+	if err != nil {
+		log.Fatal(err)
+	}
+	anet.Write(client, []byte("a request that nobody reads to its end"))
+	anet.Write(server, []byte("414 too long"))
+
+	// The server ends its half, and goes on to read: for a limited time, which
+	// a time event of the loop keeps.
+	anet.CloseWrite(server)
+	buf := make([]byte, 16)
+	for {
+		readable(server)
+		_, err := anet.Read(server, buf) // dropped
+		if err != nil && err != anet.ErrWouldBlock {
+			break
+		}
+		if n, _ := anet.Unread(server); n == 0 {
+			// What a client does: it reads the reply to the end, and closes.
+			readable(client)
+			n, _ := anet.Read(client, buf)
+			fmt.Printf("the client got %q\n", buf[:n])
+			anet.Close(client)
+		}
+	}
+	fmt.Println("closed:", anet.Close(server))
+
+	// Output:
+	// the client got "414 too long"
+	// closed: <nil>
+}
+
+// How much a peer has not acknowledged shows whether a slow one is alive.
+func ExampleUnsent() {
+	a, b, err := anet.SocketPair()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer anet.Close(a)
+	defer anet.Close(b)
+
+	anet.Write(a, make([]byte, 1000))
+	before, err := anet.Unsent(a)
+	if errors.Is(err, errors.ErrUnsupported) {
+		fmt.Println("progress: true")
+		return
+	}
+	anet.Read(b, make([]byte, 1000))
+	after, err := anet.Unsent(a)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("progress:", after <= before)
+
+	// Output:
+	// progress: true
+}
+
+// Who is at the other end of a Unix socket, as its system says.
+func ExamplePeerCredentials() {
+	a, b, err := anet.SocketPair()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer anet.Close(a)
+	defer anet.Close(b)
+
+	peer, err := anet.PeerCredentials(a)
+	fmt.Println(errors.Is(err, errors.ErrUnsupported) || err == nil && peer.UID == os.Geteuid())
+
+	// Output:
+	// true
 }
 
 func ExampleSendTo() {
@@ -251,8 +329,9 @@ func ExampleWritev() {
 	// "$5\r\nhello\r\n", <nil>
 }
 
-// A listener that package net made, with all that it can do, goes to a loop, and each connection that the loop is done
-// with goes back to net: to net/http here.
+// A listener that package net made, with all that it can do, goes to a loop,
+// and each connection that the loop is done with goes back to net: to net/http
+// here.
 func ExampleDescriptor() {
 	netListener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -274,7 +353,8 @@ func ExampleDescriptor() {
 		log.Fatal(err)
 	}
 
-	// Here a loop would watch fd, perhaps for hours. Before NetConn it must forget it.
+	// Here a loop would watch fd, perhaps for hours. Before NetConn it must
+	// forget it.
 	readable(fd)
 	conn, err := anet.NetConn(fd)
 	if err != nil {
@@ -293,7 +373,8 @@ func ExampleDescriptor() {
 	// GET /from-the-loop
 }
 
-// The sockets of a systemd .socket unit, or one of the server's own where there are none.
+// The sockets of a systemd .socket unit, or one of the server's own where there
+// are none.
 func ExampleInherited() {
 	sockets, err := anet.Inherited()
 	if err != nil {

@@ -15,16 +15,19 @@ type InheritedSocket struct {
 	Name string // from LISTEN_FDNAMES, by default the name of systemd's .socket unit; "" without one
 }
 
-// inheritedFirst is the first descriptor after standard error: SD_LISTEN_FDS_START.
+// inheritedFirst is the first descriptor after standard error:
+// SD_LISTEN_FDS_START.
 const inheritedFirst = 3
 
-// Inherited returns the sockets that systemd, or another that keeps to sd_listen_fds(3), passed to this process through
-// LISTEN_FDS: none, without an error, if it passed none. They are made non-blocking and close-on-exec, and are the
-// caller's to close. Listeners are ready for Accept.
+// Inherited returns the sockets that systemd, or another that keeps to
+// sd_listen_fds(3), passed to this process through LISTEN_FDS: none, without an
+// error, if it passed none. They are made non-blocking and close-on-exec, and
+// are the caller's to close. Listeners are ready for Accept.
 //
-// The variables are removed from the environment, so that children do not mistake them for theirs, and so a second call
-// returns nothing. Call it early: descriptors that the variables name by mistake are somebody else's later. If one of them
-// is not open, the error says so and none is touched.
+// The variables are removed from the environment, so that children do not
+// mistake them for theirs, and so a second call returns nothing. Call it early:
+// descriptors that the variables name by mistake are somebody else's later. If
+// one of them is not open, the error says so and none is touched.
 func Inherited() ([]InheritedSocket, error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -34,12 +37,10 @@ func Inherited() ([]InheritedSocket, error) {
 	if pid != strconv.Itoa(os.Getpid()) || count == "" {
 		return nil, nil // nothing passed, or not to this process
 	}
-
 	n, err := strconv.ParseUint(count, 10, 16)
 	if err != nil {
 		return nil, fmt.Errorf("LISTEN_FDS=%q: %w", count, unix.EINVAL)
 	}
-
 	return inherit(int(n), strings.Split(names, ":"))
 }
 
@@ -66,6 +67,5 @@ func inherit(n int, names []string) ([]InheritedSocket, error) {
 			return nil, fmt.Errorf("LISTEN_FDS=%d: descriptor %d: %w", n, list[i].FD, err)
 		}
 	}
-
 	return list, nil
 }

@@ -40,13 +40,12 @@ func init() {
 	}
 }
 
-// inherited starts a child that was passed the listeners lns, as systemd passes them, and returns what it printed.
+// inherited starts a child that was passed the listeners lns, as systemd passes
+// them, and returns what it printed.
 func inherited(t *testing.T, script string, lns ...int) string {
 	t.Helper()
-
-	self, err := os.Executable()
-	noError(t, err)
-	cmd := exec.Command("/bin/sh", "-c", script+` exec "$0"`, self)
+	args := append([]string{"-c", script + ` exec "$0" "$@"`}, self(t)...)
+	cmd := exec.Command("/bin/sh", args...)
 	cmd.Env = append(slices.Clone(os.Environ()), childVar+"=inherited", "GORACE=atexit_sleep_ms=0")
 	for _, ln := range lns {
 		fd, err := dup(ln)
@@ -60,7 +59,6 @@ func inherited(t *testing.T, script string, lns ...int) string {
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-
 	return string(out)
 }
 

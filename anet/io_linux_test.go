@@ -11,20 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal returns the two ends of a pseudo-terminal, blocking as terminals are.
+// terminal returns the two ends of a pseudo-terminal, non-blocking.
 func terminal(t testing.TB) (master, slave int) {
 	t.Helper()
-
-	master = must(t)(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
+	master = must(t)(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))
 	noError(t, unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
 	noError(t, err)
-	slave = must(t)(unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
-
+	slave = must(t)(unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))
 	return master, slave
 }
 
-func TestABlockingTerminalDoesNotBlock(t *testing.T) {
+func TestTerminals(t *testing.T) {
 	master, slave := terminal(t)
 
 	within(t, "Read from a silent terminal", func() {
@@ -63,26 +61,22 @@ func readUntilWouldBlock(t testing.TB, fd int) {
 }
 
 func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
-	for _, flags := range []int{0, unix.EFD_NONBLOCK} {
-		fd := must(t)(unix.Eventfd(0, flags|unix.EFD_CLOEXEC))
-		one := []byte{1, 0, 0, 0, 0, 0, 0, 0}
-
-		within(t, "an eventfd", func() {
-			if _, err := Read(fd, make([]byte, 8)); err != ErrWouldBlock {
-				t.Errorf("flags %#x: Read at zero: %v", flags, err)
-			}
-			if n, err := Write(fd, one); n != 8 || err != nil {
-				t.Errorf("flags %#x: Write: %d, %v", flags, n, err)
-			}
-			if n, err := Read(fd, make([]byte, 8)); n != 8 || err != nil {
-				t.Errorf("flags %#x: Read: %d, %v", flags, n, err)
-			}
-		})
-	}
+	fd := must(t)(unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC))
+	within(t, "an eventfd", func() {
+		if _, err := Read(fd, make([]byte, 8)); err != ErrWouldBlock {
+			t.Errorf("Read at zero: %v", err)
+		}
+		if n, err := Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}); n != 8 || err != nil {
+			t.Errorf("Write: %d, %v", n, err)
+		}
+		if n, err := Read(fd, make([]byte, 8)); n != 8 || err != nil {
+			t.Errorf("Read: %d, %v", n, err)
+		}
+	})
 
 	path := filepath.Join(t.TempDir(), "file")
 	noError(t, os.WriteFile(path, []byte("0123456789"), 0o600))
-	fd := must(t)(unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0))
+	fd = must(t)(unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0))
 	if got := readN(t, fd, 10); string(got) != "0123456789" {
 		t.Errorf("read %q from a file", got)
 	}
@@ -96,11 +90,9 @@ func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
 	}
 }
 
-// Go itself survives a SIGPIPE, but who asked for signals would get it, and a C program that this is linked into ends.
+// Go itself survives a SIGPIPE, but who asked for signals would get it, and a C
+// program that this is linked into ends.
 func TestASocketWhosePeerIsGoneRaisesNoSignal(t *testing.T) {
-	if !rawPath {
-		t.Skip("only the raw path of Linux asks for it")
-	}
 	a, b := socketPairT(t)
 	closeNow(t, b)
 	signals := make(chan os.Signal, 4)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -34,8 +33,8 @@ func sockets(t testing.TB) map[string]int {
 
 func isTCP(kind string) bool { return kind == "tcp4" || kind == "tcp6" || kind == "listener" }
 
-// An optionCase sets an option through the package, and says what the getter and getsockopt must then return. A nil raw
-// is not looked at.
+// An optionCase sets an option through the package, and says what the getter
+// and getsockopt must then return. A nil raw is not looked at.
 type optionCase struct {
 	name    string
 	opt     sockopt
@@ -51,7 +50,6 @@ func onOff(name string, opt sockopt, set func(int, bool) error, get func(int) (b
 		list = append(list, optionCase{fmt.Sprintf("%s %v", name, on), opt, func(fd int) error { return set(fd, on) },
 			func(fd int) (any, error) { return get(fd) }, on, nil, tcpOnly})
 	}
-
 	return list
 }
 
@@ -61,7 +59,6 @@ func durations(name string, opt sockopt, set func(int, time.Duration) error, get
 		list = append(list, optionCase{fmt.Sprintf("%s %v", name, d), opt, func(fd int) error { return set(fd, d) },
 			func(fd int) (any, error) { return get(fd) }, want, nil, tcpOnly})
 	}
-
 	return list
 }
 
@@ -69,24 +66,19 @@ func optionCases() (list []optionCase) {
 	type table = map[time.Duration]time.Duration
 
 	list = append(list, onOff("nodelay", optNoDelay, SetNoDelay, NoDelay, true)...)
-	list = append(list, onOff("cork", optCork, SetCork, Cork, true)...)
 	list = append(list, durations("keepalive", optKeepIdle, SetKeepAlive, KeepAlive, true, table{
 		0: 0, 300 * time.Second: 300 * time.Second, 20*time.Second + 1: 21 * time.Second,
 		math.MaxInt64: min(keepMax, math.MaxInt32) * time.Second,
-	})...)
-	list = append(list, durations("user timeout", optUserTimeout, SetUserTimeout, UserTimeout, true, table{
-		0: 0, 1: time.Millisecond, 1500 * time.Microsecond: 2 * time.Millisecond, time.Minute: time.Minute,
-		math.MaxInt64: math.MaxInt32 * time.Millisecond,
 	})...)
 	list = append(list, durations("linger", optLinger, SetLinger, Linger, false, table{
 		-time.Hour: -1, -1: -1, 0: 0, 1: time.Second, time.Second: time.Second, 1500 * time.Millisecond: 2 * time.Second,
 	})...)
 
-	// The tick of the kernel's clock divides 20 ms at every HZ that it can have.
+	// The tick of the kernel's clock divides 20 ms at every HZ that it can
+	// have.
 	timeouts := table{0: 0, time.Second: time.Second, 20 * time.Millisecond: 20 * time.Millisecond, time.Hour: time.Hour}
 	list = append(list, durations("send timeout", optSendTimeout, SetSendTimeout, SendTimeout, false, timeouts)...)
 	list = append(list, durations("receive timeout", optRecvTimeout, SetRecvTimeout, RecvTimeout, false, timeouts)...)
-
 	return list
 }
 
@@ -97,7 +89,14 @@ func TestOptionsReadBack(t *testing.T) {
 				err := c.set(fd)
 
 				switch {
-				case c.opt.lacking() && c.opt.text != optKeepIdle.text:
+				case c.opt == optKeepIdle && optKeepIdle.lacking():
+					noError(t, err)
+					if got, err := c.get(fd); c.want == time.Duration(0) && (got != c.want || err != nil) {
+						t.Errorf("%v, %v; want %v", got, err, c.want)
+					} else if c.want != time.Duration(0) && isTCP(kind) {
+						wantIs(t, "get", err, errors.ErrUnsupported)
+					}
+				case c.opt.lacking():
 					wantIs(t, "set", err, errors.ErrUnsupported)
 					_, err = c.get(fd)
 					wantIs(t, "get", err, errors.ErrUnsupported)
@@ -107,6 +106,8 @@ func TestOptionsReadBack(t *testing.T) {
 							t.Errorf("accepted without an effect: %v", got)
 						}
 					}
+				case errors.Is(err, unix.EDOM) && !onLinux:
+					t.Log("longer than this system takes: ", err)
 				case err != nil:
 					t.Error(err)
 				default:
@@ -163,7 +164,11 @@ func TestTimeoutsAreRoundedUp(t *testing.T) {
 		}
 	}
 
-	noError(t, SetSendTimeout(fd, math.MaxInt64))
+	err := SetSendTimeout(fd, math.MaxInt64)
+	if !onLinux && (err == nil || errors.Is(err, unix.EDOM)) {
+		return // held to the most, or refused
+	}
+	noError(t, err)
 	if got, err := SendTimeout(fd); err != nil || got != 0 && got < 24*365*time.Hour {
 		t.Errorf("the greatest time became %v, %v", got, err)
 	}
@@ -176,84 +181,22 @@ func TestBufferSizes(t *testing.T) {
 			set  func(fd, size int) error
 			get  func(fd int) (int, error)
 		}{{"send", SetSendBuffer, SendBuffer}, {"receive", SetRecvBuffer, RecvBuffer}} {
-			if kind == "unix listen" && runtime.GOOS != "linux" {
+			if kind == "unix listen" && !onLinux {
 				continue
 			}
 			const size = 64 << 10
 			noError(t, o.set(fd, size))
 			want := size
-			if runtime.GOOS == "linux" {
+			if onLinux {
 				want = 2 * size // socket(7)
 			}
-			if got, err := o.get(fd); got != want || err != nil {
+			if got, err := o.get(fd); got != want && (onLinux || got < size) || err != nil {
 				t.Errorf("%s %s buffer: %d, %v; want %d", kind, o.name, got, err, want)
 			}
 			wantIs(t, "a negative size", o.set(fd, -1), unix.EINVAL)
-			if runtime.GOOS == "linux" {
+			if onLinux {
 				noError(t, o.set(fd, math.MaxInt)) // held to the limit
 			}
-		}
-	}
-}
-
-func TestListenerOptions(t *testing.T) {
-	ln := must(t)(Listen("tcp", "127.0.0.1:0"))
-
-	if optDeferAccept.lacking() {
-		wantIs(t, "SetDeferAccept", SetDeferAccept(ln, time.Second), errors.ErrUnsupported)
-	} else {
-		// Retransmissions come after 1 s, 2 s, 4 s and so on: the times that the kernel can tell are their sums.
-		for d, want := range map[time.Duration]time.Duration{0: 0, 1: time.Second, time.Second: time.Second, 3 * time.Second: 3 * time.Second} {
-			noError(t, SetDeferAccept(ln, d))
-			if got, err := DeferAccept(ln); got != want || err != nil {
-				t.Errorf("%v became %v, %v; want %v", d, got, err, want)
-			}
-		}
-	}
-
-	if optFastOpen.lacking() {
-		wantIs(t, "SetFastOpen", SetFastOpen(ln, 16), errors.ErrUnsupported)
-	} else {
-		noError(t, SetFastOpen(ln, 16))
-		if got, err := FastOpen(ln); got == 0 || err != nil || runtime.GOOS == "linux" && got != 16 {
-			t.Errorf("TCP_FASTOPEN is %d, %v", got, err)
-		}
-		wantIs(t, "a negative queue", SetFastOpen(ln, -1), unix.EINVAL)
-	}
-}
-
-func TestDeferAcceptWaitsForData(t *testing.T) {
-	if optDeferAccept.lacking() {
-		t.Skip("no TCP_DEFER_ACCEPT")
-	}
-	ln := must(t)(Listen("tcp", "127.0.0.1:0"))
-	noError(t, SetDeferAccept(ln, 5*time.Minute))
-
-	fd := must(t)(Connect("tcp", LocalString(ln)))
-	await(t, fd, unix.POLLOUT)
-	noError(t, SocketError(fd))
-	if _, _, err := Accept(ln); err != ErrWouldBlock {
-		t.Errorf("a silent connection was there to accept: %v", err)
-	}
-
-	writeAll(t, fd, func(p []byte) (int, error) { return Write(fd, p) }, []byte("x"))
-	server, _ := accepted(t, ln)
-	if _, err := Read(server, make([]byte, 1)); err != nil {
-		t.Errorf("accepted without data: %v", err)
-	}
-}
-
-func TestQuickAck(t *testing.T) {
-	fd, _ := tcpPair(t)
-	if optQuickAck.lacking() {
-		wantIs(t, "SetQuickAck", SetQuickAck(fd, true), errors.ErrUnsupported)
-		return
-	}
-
-	for _, on := range []bool{false, true} {
-		noError(t, SetQuickAck(fd, on))
-		if got, err := QuickAck(fd); got != on || err != nil {
-			t.Errorf("%v became %v, %v", on, got, err)
 		}
 	}
 }
@@ -266,11 +209,13 @@ func TestMark(t *testing.T) {
 	switch {
 	case optMark.lacking():
 		wantIs(t, "SetMark", err, errors.ErrUnsupported)
+	case emulated && errors.Is(err, unix.ENOPROTOOPT):
+		t.Skip("the emulator does not know SO_MARK")
 	case errors.Is(err, unix.EPERM):
 		if unix.Geteuid() == 0 {
 			t.Log("root without CAP_NET_ADMIN:", err)
 		}
-	case runtime.GOOS == "linux":
+	case onLinux:
 		noError(t, err)
 		if got, err := Mark(fd); got != mark || err != nil {
 			t.Errorf("%#x, %v", got, err)
@@ -283,7 +228,6 @@ func TestOptionsReportBadInput(t *testing.T) {
 
 	for name, set := range map[string]func(int, time.Duration) error{
 		"keepalive": SetKeepAlive, "send timeout": SetSendTimeout, "receive timeout": SetRecvTimeout,
-		"user timeout": SetUserTimeout, "defer accept": SetDeferAccept,
 	} {
 		err := set(fd, -1)
 		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {

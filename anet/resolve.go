@@ -20,30 +20,31 @@ const (
 	PreferIPv6
 )
 
-// Resolve turns host:port into addresses. The network is "tcp" or "udp", or one of these with a "4" or a "6" for one
-// address family alone. The host is an address, a name, or nothing or "*" for any address; the port is a number or the
-// name of a service, and nothing means 0. Any address is [::] with "tcp", "tcp6" and the like, 0.0.0.0 with "tcp4".
+// Resolve turns host:port into addresses. The network is "tcp" or "udp", or one
+// of these with a "4" or a "6" for one address family alone. The host is an
+// address, a name, or nothing or "*" for any address; the port is a number or
+// the name of a service, and nothing means 0. Any address is [::] with "tcp",
+// "tcp6" and the like, 0.0.0.0 with "tcp4".
 //
-// An address with a name is looked up through net.DefaultResolver, and that waits: call Resolve on a goroutine of its
-// own and post the result to the loop, or use NumericOnly. Without a preference the addresses stand in the resolver's
-// order. There is always at least one unless there is an error, which is a *net.AddrError, a *net.DNSError or a
-// net.UnknownNetworkError.
+// An address with a name is looked up through net.DefaultResolver, and that
+// waits: call Resolve on a goroutine of its own and post the result to the
+// loop, or use NumericOnly. Without a preference the addresses stand in the
+// resolver's order. There is always at least one unless there is an error,
+// which is a *net.AddrError, a *net.DNSError or a net.UnknownNetworkError.
+// (anetResolve)
 func Resolve(ctx context.Context, network, address string, flags ResolveFlags) ([]netip.AddrPort, error) {
 	family, err := ipNetwork(network)
 	if err != nil {
 		return nil, err
 	}
-
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-
 	port, err := resolvePort(ctx, network, service, flags)
 	if err != nil {
 		return nil, err
 	}
-
 	ips, err := resolveHost(ctx, family, host, flags)
 	if err != nil {
 		return nil, err
@@ -53,11 +54,11 @@ func Resolve(ctx context.Context, network, address string, flags ResolveFlags) (
 	for i, ip := range ips {
 		addrs[i] = netip.AddrPortFrom(ip, port)
 	}
-
 	return addrs, nil
 }
 
-// ipNetwork returns the address family that a network name restricts to, in the words of net: "ip", "ip4" or "ip6".
+// ipNetwork returns the address family that a network name restricts to, in the
+// words of net: "ip", "ip4" or "ip6".
 func ipNetwork(network string) (string, error) {
 	switch network {
 	case "tcp", "udp":
@@ -67,7 +68,6 @@ func ipNetwork(network string) (string, error) {
 	case "tcp6", "udp6":
 		return "ip6", nil
 	}
-
 	return "", net.UnknownNetworkError(network)
 }
 
@@ -75,7 +75,6 @@ func resolvePort(ctx context.Context, network, service string, flags ResolveFlag
 	if service == "" {
 		return 0, nil
 	}
-
 	if flags&NumericOnly != 0 {
 		port, err := strconv.ParseUint(service, 10, 16)
 		if err != nil {
@@ -83,7 +82,6 @@ func resolvePort(ctx context.Context, network, service string, flags ResolveFlag
 		}
 		return uint16(port), nil
 	}
-
 	port, err := net.DefaultResolver.LookupPort(ctx, network, service)
 	return uint16(port), err
 }
@@ -95,7 +93,6 @@ func resolveHost(ctx context.Context, family, host string, flags ResolveFlags) (
 		}
 		return []netip.Addr{netip.IPv6Unspecified()}, nil
 	}
-
 	ips, err := lookup(ctx, family, host, flags)
 	if err != nil {
 		return nil, err
@@ -115,22 +112,21 @@ func resolveHost(ctx context.Context, family, host string, flags ResolveFlags) (
 	return ips, nil
 }
 
-// isAny says whether host stands for any address.
+// isAny reports whether host stands for any address.
 func isAny(host string) bool { return host == "" || host == "*" }
 
 func lookup(ctx context.Context, family, host string, flags ResolveFlags) ([]netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip}, nil
 	}
-
 	if flags&NumericOnly != 0 {
 		return nil, &net.AddrError{Err: "host is not a number", Addr: host}
 	}
-
 	return net.DefaultResolver.LookupNetIP(ctx, family, host)
 }
 
-// prefer moves the addresses of the preferred family to the front, and keeps the order within each.
+// prefer moves the addresses of the preferred family to the front, and keeps
+// the order within each.
 func prefer(ips []netip.Addr, flags ResolveFlags) {
 	rank := func(ip netip.Addr) int {
 		if flags&PreferIPv4 != 0 && !ip.Is4() || flags&PreferIPv4 == 0 && flags&PreferIPv6 != 0 && !ip.Is6() {

@@ -5,12 +5,11 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = true
 
-	keepMin, keepMax = 1, 1<<31 - 1
-
-	fastOpenMax = 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
-// What macOS has, from its headers. SO_REUSEPORT is there too, but does not balance.
+// What macOS has, from its headers. SO_REUSEPORT is there too, but does not
+// balance.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER_SEC, "SO_LINGER_SEC"}
@@ -18,9 +17,4 @@ var (
 	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPALIVE, "TCP_KEEPALIVE"}
 	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{unix.IPPROTO_TCP, unix.TCP_FASTOPEN, "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_NOPUSH, "TCP_NOPUSH"}
 )

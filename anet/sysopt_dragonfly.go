@@ -5,9 +5,7 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = false
 
-	keepMin, keepMax = 1, 1<<31 - 1
-
-	fastOpenMax = 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
 // What DragonFly has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT balances.
@@ -18,9 +16,4 @@ var (
 	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_NOPUSH, "TCP_NOPUSH"}
 )

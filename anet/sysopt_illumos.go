@@ -6,11 +6,10 @@ const (
 	dualStack = true
 
 	keepMin, keepMax = 10, 10 * 24 * 60 * 60
-
-	fastOpenMax = 1
 )
 
-// What illumos has, from its headers, by which x/sys/unix numbers the options of solaris.
+// What illumos has, from its headers, by which x/sys/unix numbers the options
+// of solaris.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
@@ -18,9 +17,4 @@ var (
 	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_CORK, "TCP_CORK"}
 )

@@ -3,14 +3,13 @@ package anet
 import "golang.org/x/sys/unix"
 
 const (
-	// dualStack says that an IPv6 socket can serve IPv4 too.
+	// dualStack reports whether an IPv6 socket can serve IPv4 too.
 	dualStack = true
 
-	// keepMin and keepMax bound the times of keepalive, in seconds: MAX_TCP_KEEPIDLE of the kernel.
+	// keepMin and keepMax bound the times of keepalive, in seconds: here it is
+	// MAX_TCP_KEEPIDLE of the kernel. FreeBSD takes UINT_MAX/kern.hz, where hz
+	// is mostly 1000, and macOS UINT32_MAX/1000.
 	keepMin, keepMax = 1, 32767
-
-	// fastOpenMax bounds the queue of TCP_FASTOPEN: elsewhere the option is but on or off.
-	fastOpenMax = 1<<31 - 1
 )
 
 // What Linux has, from socket(7), tcp(7) and unix(7).
@@ -21,9 +20,4 @@ var (
 	optKeepIdle     = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{unix.IPPROTO_TCP, unix.TCP_FASTOPEN, "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{unix.IPPROTO_TCP, unix.TCP_QUICKACK, "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_CORK, "TCP_CORK"}
 )

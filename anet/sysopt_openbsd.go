@@ -5,12 +5,11 @@ import "golang.org/x/sys/unix"
 const (
 	dualStack = false
 
-	keepMin, keepMax = 1, 1<<31 - 1
-
-	fastOpenMax = 1
+	keepMin, keepMax = 1, (1<<31 - 1) / 1000
 )
 
-// What OpenBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not balance, and the times of keepalive are the system's alone.
+// What OpenBSD has, from setsockopt(2) and tcp(4). Its SO_REUSEPORT does not
+// balance, and the times of keepalive are the system's alone.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
@@ -18,9 +17,4 @@ var (
 	optKeepIdle     = sockopt{text: "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{text: "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{text: "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_NOPUSH, "TCP_NOPUSH"}
 )

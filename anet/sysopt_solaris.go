@@ -8,11 +8,10 @@ const (
 	dualStack = true
 
 	keepMin, keepMax = 10, 10 * 24 * 60 * 60
-
-	fastOpenMax = 1
 )
 
-// What Solaris 11.4 has. Its numbers for keepalive are not those of illumos, which x/sys/unix has: package net keeps these.
+// What Solaris 11.4 has. Its numbers for keepalive are not those of illumos,
+// which x/sys/unix has: package net keeps these.
 var (
 	optReusePort    = sockopt{text: "SO_REUSEPORT"}
 	optLinger       = sockopt{unix.SOL_SOCKET, unix.SO_LINGER, "SO_LINGER"}
@@ -20,9 +19,4 @@ var (
 	optKeepIdle     = sockopt{unix.IPPROTO_TCP, 0x1D, "TCP_KEEPIDLE"}
 	optKeepInterval = sockopt{unix.IPPROTO_TCP, 0x1E, "TCP_KEEPINTVL"}
 	optKeepCount    = sockopt{unix.IPPROTO_TCP, 0x1F, "TCP_KEEPCNT"}
-	optUserTimeout  = sockopt{text: "TCP_USER_TIMEOUT"}
-	optDeferAccept  = sockopt{text: "TCP_DEFER_ACCEPT"}
-	optFastOpen     = sockopt{text: "TCP_FASTOPEN"}
-	optQuickAck     = sockopt{text: "TCP_QUICKACK"}
-	optCork         = sockopt{unix.IPPROTO_TCP, unix.TCP_CORK, "TCP_CORK"}
 )

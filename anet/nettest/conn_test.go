@@ -1,5 +1,6 @@
-// Package nettest runs the conformance tests of golang.org/x/net/nettest, which the root module does not depend on, over
-// the net.Conn that package anet makes of a descriptor.
+// Package nettest runs the conformance tests of golang.org/x/net/nettest, which
+// the root module does not depend on, over the net.Conn that package anet makes
+// of a descriptor.
 package nettest
 
 import (
@@ -27,7 +28,6 @@ func TestConnOfAUnixDescriptor(t *testing.T) {
 			return nil, nil, nil, err
 		}
 		defer os.RemoveAll(dir)
-
 		return pipe("unix", filepath.Join(dir, "s"))
 	})
 }
@@ -38,7 +38,6 @@ func TestConnOfASocketPair(t *testing.T) {
 		if err != nil {
 			return nil, nil, nil, err
 		}
-
 		return conns(a, b)
 	})
 }
@@ -63,7 +62,6 @@ func pipe(network, address string) (net.Conn, net.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, anet.Close(client))
 	}
-
 	return conns(client, server)
 }
 
@@ -76,7 +74,6 @@ func conns(a, b int) (net.Conn, net.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, c1.Close(), anet.Close(b))
 	}
-
 	return c1, c2, func() { c1.Close(); c2.Close() }, nil
 }
 

@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // spawn runs the server in a process of its own, wrapped in other commands if
@@ -18,9 +18,8 @@ import (
 // writes to its standard error.
 func spawn(t testing.TB, env []string, wrap ...string) (addr string, log *lines) {
 	t.Helper()
-	args := append(wrap, os.Args[0])
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), append(env, "ECHO_SERVE=127.0.0.1:0")...)
+	cmd := testutil.Command(wrap, "serve")
+	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	log = &lines{}
 	cmd.Stderr = log
@@ -44,7 +43,7 @@ func spawn(t testing.TB, env []string, wrap ...string) (addr string, log *lines)
 
 // Whoever takes the messages may end before the server does.
 func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
-	addr, _ := spawn(t, []string{"ECHO_NOFILE=32"}, "sh", "-c", `("$0" 2>&1 >&3 | true) 3>&1`)
+	addr, _ := spawn(t, []string{"ECHO_NOFILE=32"}, "sh", "-c", `("$0" "$@" 2>&1 >&3 | true) 3>&1`)
 	first := dial(t, "tcp", addr)
 	for range 50 { // more than it has descriptors for, which is worth a message
 		dial(t, "tcp", addr)
@@ -85,7 +84,7 @@ func TestOutOfDescriptorsExistingClientsAreServed(t *testing.T) {
 
 	for !strings.Contains(log.String(), "too many open files") {
 		roundTrip(t, first, "still served")
-		if time.Since(began) > patience {
+		if time.Since(began) > testutil.Patience {
 			t.Fatalf("the server does not say that it has run out:\n%s", log)
 		}
 	}

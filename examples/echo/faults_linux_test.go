@@ -3,10 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // The server under strace(1), which makes its system calls fail. Whatever
@@ -83,18 +84,7 @@ func TestOutOfDescriptorsTheServerDoesNotSpin(t *testing.T) {
 }
 
 // underStrace runs the server under strace, which writes to file, or to nowhere.
-func underStrace(t *testing.T, file string, env []string, options ...string) (addr string, log *lines) {
+func underStrace(t *testing.T, file string, env []string, expressions ...string) (addr string, log *lines) {
 	t.Helper()
-	path, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("strace is missing, and CI must not skip")
-		}
-		t.Skip("strace is not installed")
-	}
-	wrap := []string{path, "-f", "-qq", "-o", file}
-	for _, o := range options {
-		wrap = append(wrap, "-e", o)
-	}
-	return spawn(t, env, wrap...)
+	return spawn(t, env, testutil.Strace(t, file, expressions...)...)
 }

@@ -1,6 +1,6 @@
-// Command echo sends back whatever its clients send. It is the smallest server
-// that treats every case: read it from main down to see the callback chain
-// accept -> read -> write.
+// Command echo sends back whatever its clients send: the bare callback chain
+// accept -> read -> write, every step by hand and every case treated. Read it from
+// main down, after examples/hello, which is the same chain at its smallest.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 }
 
 const (
-	maxClients    = 100_000                // bounds the descriptors that the loop takes
+	maxClients    = 100_000                // a client with a higher descriptor is closed: tables are by descriptor
 	acceptsAtOnce = 1000                   // then the clients that are there get their turn
 	acceptPause   = 100 * time.Millisecond // how long to wait when the system has no descriptor left
 )
@@ -56,7 +56,7 @@ type server struct {
 	readable, writable ae.FileProc
 }
 
-// client is one connection. While its peer keeps up it owns no buffer.
+// client is one connection. It owns no buffer while its peer keeps up.
 type client struct {
 	fd   int
 	rest []byte // what has been read and not yet written back
@@ -96,13 +96,15 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 		at = "unix:" + at
 	}
 	fmt.Fprintln(out, "echo: listening on", at)
-	if err := el.Run(ctx); ctx.Err() == nil {
+	if err := el.Run(ctx); !errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
 	return nil
 }
 
-// close closes what the loop, by design, leaves open.
+// close closes what the loop, by design, leaves open. It does not wait: a rest is
+// lost, and a client whose last request was not read sees a reset. Example_drain
+// of package ae ends more gently.
 func (s *server) close() {
 	for _, c := range s.clients {
 		if c != nil {
@@ -122,7 +124,7 @@ func (s *server) onAccept(el *ae.EventLoop, ln int, _ ae.Mask) {
 			return
 		case errors.Is(err, anet.ErrAborted):
 			continue // that peer gave up while it waited
-		case err != nil: // anet.ErrExhausted, above all
+		case err != nil: // anet.ErrExhausted as a rule; whatever it is, it must not make the loop spin
 			s.pauseAccepting(err)
 			return
 		}
@@ -157,7 +159,7 @@ func (s *server) addClient(fd int) {
 		s.drop(c)
 		return
 	}
-	anet.SetNoDelay(fd, true) // no harm where it does not apply
+	anet.SetNoDelay(fd, true) // an error on a unix socket, which has no such delay
 }
 
 // onReadable reads what has come (7) and writes it back (8). What the peer has

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -19,16 +18,8 @@ import (
 	"time"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// patience is how long a test waits for what must happen. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 30 * time.Second
-}()
 
 // start runs the server in this process until the test ends, and returns where
 // it listens. stop ends it earlier, and returns what serve returned.
@@ -71,19 +62,19 @@ func start(t testing.TB, addr string) (network, at string, stop func() error) {
 
 func dial(t testing.TB, network, addr string) net.Conn {
 	t.Helper()
-	c, err := net.DialTimeout(network, addr, patience)
+	c, err := net.DialTimeout(network, addr, testutil.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(testutil.Patience))
 	return c
 }
 
 // roundTrip fails the test unless c is served.
 func roundTrip(t testing.TB, c net.Conn, msg string) {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(testutil.Patience))
 	if _, err := io.WriteString(c, msg); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +92,7 @@ func noise(seed uint64, n int64) io.Reader {
 // exchange sends n bytes on c while it reads them back, and compares hashes.
 func exchange(t testing.TB, c net.Conn, seed uint64, n int64, chunk int) {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(4 * patience))
+	c.SetDeadline(time.Now().Add(4 * testutil.Patience))
 	sent, received := sha256.New(), sha256.New()
 	failed := make(chan error, 1)
 	go func() {
@@ -173,7 +164,7 @@ func TestAPeerThatNeverReadsGetsStuck(t *testing.T) {
 	}
 
 	// What was taken is kept: it all comes back once the peer reads.
-	bad.SetDeadline(time.Now().Add(patience))
+	bad.SetDeadline(time.Now().Add(testutil.Patience))
 	if err := bad.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +232,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 }
 
 func TestBadAddressesAreErrors(t *testing.T) {
-	before := descriptors(t)
+	noLeak := testutil.NoLeak(t)
 	for _, addr := range []string{"", "nonsense", "127.0.0.1:99999", "unix:" + strings.Repeat("x", 300), "unix:/nowhere/at/all"} {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // should it be taken, it ends at once
@@ -249,9 +240,7 @@ func TestBadAddressesAreErrors(t *testing.T) {
 			t.Errorf("%q was taken for an address", addr)
 		}
 	}
-	if after := descriptors(t); after != before {
-		t.Errorf("%d descriptors are open, before %d", after, before)
-	}
+	noLeak()
 }
 
 func TestUnixSocketIsServedAndRemoved(t *testing.T) {
@@ -269,7 +258,7 @@ func TestUnixSocketIsServedAndRemoved(t *testing.T) {
 }
 
 func TestShutdownLeavesNothing(t *testing.T) {
-	before, goroutines := descriptors(t), runtime.NumGoroutine()
+	before, goroutines := len(testutil.OpenDescriptors()), runtime.NumGoroutine()
 	network, addr, stop := start(t, "127.0.0.1:0")
 	var conns []net.Conn
 	for range 20 {
@@ -290,7 +279,7 @@ func TestShutdownLeavesNothing(t *testing.T) {
 		c.Close()
 		t.Error("somebody still listens")
 	}
-	if after := descriptors(t); after > before {
+	if after := len(testutil.OpenDescriptors()); after > before {
 		t.Errorf("%d descriptors are open, before %d", after, before)
 	}
 	for range 1000 {
@@ -332,46 +321,22 @@ func TestShutdownClosesNobodyElsesDescriptor(t *testing.T) {
 	}
 }
 
-// socketPath is short enough for a unix socket on every system.
-func socketPath(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "echo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "s")
-}
+func socketPath(t testing.TB) string { return testutil.ShortDir(t) + "/s" }
 
-// descriptors counts what this process has open.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	n := 0
-	for fd := range 4096 {
-		var st syscall.Stat_t
-		if syscall.Fstat(fd, &st) == nil {
-			n++
-		}
-	}
-	return n
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
-// TestMain serves instead of testing if ECHO_SERVE says where: some tests need
-// the server in a process of its own.
-func TestMain(m *testing.M) {
-	if addr := os.Getenv("ECHO_SERVE"); addr != "" {
-		runtime.LockOSThread() // strace counts calls by thread
-		var lim syscall.Rlimit
+// Some tests need the server in a process of its own.
+func init() {
+	testutil.Child("serve", func() {
 		if n := os.Getenv("ECHO_NOFILE"); n != "" {
+			var lim syscall.Rlimit
 			fmt.Sscan(n, &lim.Cur)
 			lim.Max = lim.Cur
 			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 				panic(err)
 			}
 		}
-		os.Args = []string{"echo", "-addr", addr}
+		os.Args = []string{"echo", "-addr", "127.0.0.1:0"}
 		main()
-		return
-	}
-	os.Exit(m.Run())
+	})
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // TestMain lets a test run this program as a process of its own: see startProcess.
@@ -30,8 +30,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// deadline is when a test that waits for something gives up.
-func deadline() time.Time { return time.Now().Add(20 * time.Second) }
+var (
+	deadline = testutil.Deadline
+	shortDir = testutil.ShortDir
+)
 
 type testServer struct {
 	*server
@@ -217,15 +219,4 @@ func readReply(r *bufio.Reader, to *bytes.Buffer) error {
 		}
 	}
 	return nil
-}
-
-// shortDir is t.TempDir with a path short enough for a socket's name.
-func shortDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "kv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Clean(dir)
 }
