@@ -50,6 +50,19 @@ func TestDeletedDescriptorsLeaveThePollerInPeace(t *testing.T) {
 	}
 }
 
+// Nor must a delete of one event: the kernel has to know of it.
+func TestDeletedEventsLeaveThePollerInPeace(t *testing.T) {
+	el, e, a, _ := epollLoop(t)
+	if err := el.CreateFileEvent(a, Readable|Writable, func(*EventLoop, int, Mask) {}); err != nil {
+		t.Fatal(err)
+	}
+	el.DeleteFileEvent(a, Writable)
+	before := e.fd
+	if n := look(t, el); n != 0 || e.fd != before {
+		t.Errorf("%d calls; the poller was %d and is %d", n, before, e.fd)
+	}
+}
+
 // After a close without a delete the number is another file's, and what is
 // registered for it is the new owner's alone.
 func TestAReusedNumberStartsAnew(t *testing.T) {
