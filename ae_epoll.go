@@ -123,9 +123,9 @@ func maySleep(fd int) bool {
 	if errno == 0 {
 		return false
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return true
+	st, err := statPollable(fd)
+	if err != nil {
+		return true // a regular file that can be polled is one on FUSE
 	}
 	kind := st.Mode & unix.S_IFMT
 	return kind != unix.S_IFIFO && kind != unix.S_IFSOCK
