@@ -124,8 +124,11 @@ func maySleep(fd int) bool {
 		return false
 	}
 	st, err := statPollable(fd)
+	if err != nil {
+		return true // a regular file that can be polled is one on FUSE
+	}
 	kind := st.Mode & unix.S_IFMT
-	return err != nil || kind != unix.S_IFIFO && kind != unix.S_IFSOCK
+	return kind != unix.S_IFIFO && kind != unix.S_IFSOCK
 }
 
 // epollCtl is epoll_ctl(2). The kernel asks the file's poll operation when it
