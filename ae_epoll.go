@@ -97,7 +97,7 @@ func (e *epoll) set(fd int, slot epollSlot) {
 }
 
 func sleepers(slot epollSlot) int {
-	if slot.sleepy && slot.mask != None {
+	if slot.sleepy {
 		return 1
 	}
 	return 0
@@ -158,7 +158,7 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	}
 	var ready int
 	var err error
-	if d == 0 || len(e.lost) > 0 {
+	if d == 0 {
 		ready, err = e.look()
 	} else {
 		ready, err = e.sleep(d)
