@@ -134,9 +134,10 @@ func (c *Conn) unpause(why pause) {
 	}
 }
 
-// again offers c.in to Data once more, before the loop sleeps.
+// again offers c.in to Data once more, before the loop sleeps; or, inside Data,
+// what that leaves.
 func (c *Conn) again() {
-	if c.in != nil {
+	if c.in != nil || c.flags&busy != 0 {
 		c.flags |= ready
 		c.loop().later(c)
 	}
@@ -276,7 +277,7 @@ func (c *Conn) Abort() { c.loop().reset(c, ErrAborted) }
 // Detach takes the descriptor away from the connection, for the caller to use and
 // close, with the input that Data has not used and the output that the kernel has
 // not taken. No callback follows. fd is -1 if there is none. Inside Data, which has
-// the input, in is nil.
+// the input, in is nil. A connection that was joined to it is closed.
 func (c *Conn) Detach() (fd int, in, out []byte) {
 	fd = int(c.fd)
 	if c.flags&dead != 0 || fd < 0 {
@@ -291,6 +292,10 @@ func (c *Conn) Detach() (fd int, in, out []byte) {
 	}
 	l.detach(c)
 	c.fd, c.queued = -1, 0
+	if j := c.joinedTo(); j != nil {
+		c.ext.joined = nil
+		j.partnerEnded(nil)
+	}
 	l.end(c, nil)
 	c.flags |= done
 	l.n.Add(-1)
@@ -399,13 +404,13 @@ func (c *Conn) update() {
 // onReadable is the read callback of all connections.
 func (l *Loop) onReadable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 	c := l.conns[fd]
-	if c.flags&(busy|toOpen) != 0 { // Data runs the loop, or nobody calls BeforeSleep
-		if c.flags&busy != 0 {
-			c.pause(byData)
-			return
-		}
+	switch {
+	case c.flags&busy != 0: // Data runs the loop
+		c.pause(byData)
+		return
+	case c.flags&(toOpen|ready) != 0: // there was no BeforeSleep
 		c.resume()
-	} else {
+	default:
 		c.read()
 	}
 	c.after()

@@ -30,9 +30,9 @@ type Loop struct {
 	vec  [][]byte // for one Writev
 	pool pool
 
-	work  []*Conn // what settle has to look at before the loop sleeps
-	spare []*Conn // the last such slice
-	held  []*Conn // output that beforeSend holds back
+	work []*Conn // what settle has to look at before the loop sleeps,
+	head int     // from here on
+	held []*Conn // output that beforeSend holds back
 
 	beforeSend func() bool
 	wheel      wheel
@@ -200,36 +200,34 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 	}
 }
 
-// settleAll takes one batch of work.
+// settleAll takes one batch of work. A callback may panic, and it may run the loop
+// or close it, which then does a part of that work: so all of it stays in l.
 func (l *Loop) settleAll() {
-	batch := l.work
-	l.work, l.spare = l.spare[:0], nil
-	next := 0
-	defer func() {
-		l.work = append(l.work, batch[next:]...) // a callback has panicked
-		clear(batch)
-		l.spare = batch[:0]
-	}()
-
-	for _, c := range batch {
-		if c.loop() == l {
+	for i := l.head; i < len(l.work); i++ {
+		if c := l.work[i]; c.loop() == l {
 			c.resume()
 		}
 	}
 	hold := l.beforeSend != nil && !l.beforeSend()
-	for next < len(batch) {
-		c := batch[next]
-		next++
-		if c.loop() != l {
-			continue // it has moved, and is another goroutine's
-		}
-		if hold && c.queued > 0 {
+	for n := len(l.work) - l.head; n > 0 && l.head < len(l.work); n-- {
+		c := l.work[l.head]
+		l.work[l.head] = nil
+		l.head++
+		switch {
+		case c.loop() != l: // it has moved, and is another goroutine's
+		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
+			l.work = append(l.work, c) // since it was resumed
+		case hold && c.queued > 0:
 			l.held = append(l.held, c)
-			continue
+		default:
+			c.flags &^= inWork
+			c.settle()
 		}
-		c.flags &^= inWork
-		c.settle()
 	}
+
+	left := copy(l.work, l.work[l.head:])
+	clear(l.work[left:])
+	l.work, l.head = l.work[:left], 0
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs
