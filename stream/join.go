@@ -22,7 +22,8 @@ func Join(a, b *Conn) {
 			other.partnerEnded(c.ext.err)
 			return
 		}
-		if c.flags&ended != 0 {
+		c.need = 0
+		if c.flags&(ended|busy) == ended && c.in == nil {
 			other.CloseWrite()
 		}
 		if c.flags&full != 0 {
