@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -439,7 +440,8 @@ func (c *Conn) after() {
 // Drained and Close.
 func (c *Conn) settle() {
 	if c.flags&(dead|busy|toOpen) == 0 && c.fd >= 0 {
-		if c.queued > 0 {
+		l := c.loop()
+		if c.queued > 0 && l.beforeSend == nil {
 			c.flush()
 		}
 		if c.flags&drained != 0 {
@@ -451,11 +453,14 @@ func (c *Conn) settle() {
 		if c.flags&(finWanted|finSent) == finWanted && c.queued == 0 && c.flags&dead == 0 {
 			c.flags |= finSent
 			if err := anet.CloseWrite(int(c.fd)); err != nil {
-				c.loop().end(c, err)
+				l.end(c, cmp.Or(anet.SocketError(int(c.fd)), err)) // the reset that it failed for
 			}
 		}
 		if c.flags&(finSent|ended) == finSent|ended && c.flags&dead == 0 {
-			c.loop().end(c, nil)
+			l.end(c, nil)
+		}
+		if c.queued > 0 && l.beforeSend != nil && c.flags&blocked == 0 {
+			l.later(c) // written since the batch was sent
 		}
 		c.update()
 	}

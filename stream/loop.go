@@ -208,7 +208,7 @@ func (l *Loop) settleAll() {
 			c.resume()
 		}
 	}
-	hold := l.beforeSend != nil && !l.beforeSend()
+	hold := l.beforeSend != nil && !l.sendBatch()
 	for n := len(l.work) - l.head; n > 0 && l.head < len(l.work); n-- {
 		c := l.work[l.head]
 		l.work[l.head] = nil
@@ -218,6 +218,7 @@ func (l *Loop) settleAll() {
 		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
 			l.work = append(l.work, c) // since it was resumed
 		case hold && c.queued > 0:
+			c.hold()
 			l.held = append(l.held, c)
 		default:
 			c.flags &^= inWork
@@ -228,6 +229,29 @@ func (l *Loop) settleAll() {
 	left := copy(l.work, l.work[l.head:])
 	clear(l.work[left:])
 	l.work, l.head = l.work[:left], 0
+}
+
+// sendBatch calls BeforeSend and sends what it covers. What callbacks write from now
+// on waits for the next batch. It returns false if output is to be held back.
+func (l *Loop) sendBatch() bool {
+	batch := l.work[l.head:]
+	if !slices.ContainsFunc(batch, func(c *Conn) bool { return l.sendable(c) }) {
+		return true
+	}
+	if !l.beforeSend() {
+		return false
+	}
+	for _, c := range l.work[l.head:] { // BeforeSend may have run the loop
+		if l.sendable(c) {
+			c.flush()
+		}
+	}
+	return true
+}
+
+// sendable reports whether c has output that can be offered to the kernel.
+func (l *Loop) sendable(c *Conn) bool {
+	return c.loop() == l && c.queued > 0 && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs

@@ -125,7 +125,17 @@ func (c *Conn) flush() {
 	if c.flags&blocked != 0 && c.queued > c.h.limit() && c.flags&dead == 0 {
 		l.end(c, ErrSlow)
 	}
-	c.mark()
+	c.mark(c.flags&blocked != 0)
+}
+
+// hold keeps output back that BeforeSend does not let go: as if the kernel had
+// refused it, but without watching for room.
+func (c *Conn) hold() {
+	c.flags &^= blocked
+	c.mark(true)
+	if c.fd >= 0 {
+		c.update()
+	}
 }
 
 // sent notes what became of a send.
@@ -168,11 +178,11 @@ func (c *Conn) pop(n int) {
 	}
 }
 
-// mark applies High and Low: to the connection's own input, or to that of the one
-// it is joined to.
-func (c *Conn) mark() {
+// mark applies High and Low to output that waits because it was refused: to the
+// connection's own input, or to that of the one it is joined to.
+func (c *Conn) mark(refused bool) {
 	switch {
-	case c.flags&full == 0 && (c.flags&blocked != 0 || c.fd < 0) && c.queued >= c.h.high():
+	case c.flags&full == 0 && refused && c.queued >= c.h.high():
 		c.flags |= full
 		if j := c.joinedTo(); j != nil {
 			j.pause(byJoin)
