@@ -151,7 +151,7 @@ func (c *Conn) Need(n int) { c.need = n }
 
 // SetHandler makes h the connection's Handler, as when a protocol is agreed on.
 // Open is not called. Input that Data has not used is offered to h before the loop
-// sleeps. A bad Handler panics.
+// sleeps, whatever Need said before. A bad Handler panics.
 func (c *Conn) SetHandler(h *Handler) {
 	if err := h.check(); err != nil {
 		panic(err.Error())
@@ -159,7 +159,7 @@ func (c *Conn) SetHandler(h *Handler) {
 	if c.flags&dead != 0 {
 		return
 	}
-	c.h = h
+	c.h, c.need = h, 0
 	c.again()
 	if c.fd >= 0 {
 		c.last = c.loop().now()
@@ -192,10 +192,9 @@ func (c *Conn) deadline() int64 {
 func (c *Conn) due() (at int64, ok bool) {
 	at = math.MaxInt64
 	switch {
-	case c.fd < 0: // a dial, which has its deadline only
 	case c.flags&closing != 0:
 		at = c.last + int64(c.h.linger())
-	case c.h.Idle > 0:
+	case c.h.Idle > 0 && c.fd >= 0: // a dial has its deadline only
 		at = c.last + int64(c.h.Idle)
 	}
 	if d := c.deadline(); d != 0 {
@@ -253,7 +252,8 @@ func (c *Conn) CloseWrite() {
 // end; input is read and dropped until the peer's end comes, because closing a
 // socket with unread input destroys output that is still on its way. If the peer
 // takes nothing for Handler.Linger, or does not end, the descriptor is closed all
-// the same.
+// the same. A connection that is not open yet gets no Open; one that still connects
+// ends at once if nothing was written.
 func (c *Conn) Close() {
 	if c.flags&(dead|closing) != 0 {
 		return
@@ -264,10 +264,13 @@ func (c *Conn) Close() {
 		l.pool.put(c.in)
 		c.in = nil
 	}
-	if c.fd >= 0 {
-		c.last = l.now()
-		l.time(c)
+	if c.fd < 0 && c.queued == 0 {
+		l.end(c, nil)
+		return
 	}
+	c.last = l.now()
+	c.moved() // so that the first look can tell
+	l.time(c)
 	l.later(c)
 }
 
@@ -324,6 +327,9 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 // ae.ErrClosed and the connection stays where it is. Not for a connection that
 // still connects, is joined, or whose Data is running: unix.EINVAL.
 func (c *Conn) MoveTo(to *Loop) error {
+	if to == nil {
+		panic("stream: MoveTo a nil Loop")
+	}
 	from := c.loop()
 	if c.flags&dead != 0 {
 		return ErrClosed

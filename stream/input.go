@@ -99,17 +99,20 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			used = len(p)
 		}
 	}
-	switch {
-	case used == len(p):
+	rest := p[used:]
+	if own != nil && len(rest) >= len(own.buf)/4 {
+		own.start += used
+		c.in = own
+	} else {
+		if len(rest) > 0 {
+			c.keep(rest)
+		}
 		if own != nil {
 			l.pool.put(own)
 		}
-		return
-	case own != nil:
-		own.start += used
-		c.in = own
-	default:
-		c.keep(p[used:])
+		if len(rest) == 0 {
+			return
+		}
 	}
 	if used == 0 && c.pauses == 0 && c.in.end-c.in.start >= max(c.h.maxInput(), c.need) {
 		l.end(c, ErrTooLong)
@@ -168,7 +171,7 @@ func (c *Conn) resume() {
 	}
 	if c.flags&toOpen != 0 {
 		c.flags &^= toOpen
-		if c.h.Open != nil {
+		if c.h.Open != nil && c.Open() {
 			c.h.Open(c)
 		}
 	}
@@ -179,6 +182,7 @@ func (c *Conn) resume() {
 	if k := c.in; k != nil && c.pauses == 0 && c.flags&(closing|dead) == 0 {
 		c.in = nil
 		c.offer(k.bytes(), k)
+		c.loop().later(c) // Data may have run the loop, which found c busy
 	}
 	if j := c.joinedTo(); j != nil && c.in == nil && c.flags&ended != 0 {
 		j.CloseWrite() // which has waited for that input

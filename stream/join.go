@@ -8,7 +8,7 @@ package stream
 // ends so does the other. Either may still be connecting. Input that waits is
 // passed on. Two loops, or a connection that is joined already, panic.
 func Join(a, b *Conn) {
-	if a == b || a.loop() != b.loop() {
+	if a == nil || b == nil || a == b || a.loop() != b.loop() {
 		panic("stream: Join needs two connections of one loop")
 	}
 	if a.joinedTo() != nil || b.joinedTo() != nil {

@@ -23,6 +23,8 @@ type Loop struct {
 	dialing map[*Conn]struct{} // those that have none yet
 	lns     []*Listener
 	n       atomic.Int64 // connections whose Close has not been called; a Group's acceptor raises it
+	taken   atomic.Int64 // descriptors of what lns have accepted; any loop of a Group lowers it
+	resting atomic.Bool  // one of lns waits for that
 
 	readable, writable ae.FileProc // method values, made once
 
@@ -58,6 +60,9 @@ const (
 // with ProcessEvents passes CallBeforeSleep, as Main and Run do. Otherwise el is
 // the caller's, with descriptors, time events and hooks of its own.
 func On(el *ae.EventLoop) *Loop {
+	if el == nil {
+		panic("stream: On a nil EventLoop")
+	}
 	l := &Loop{el: el, epoch: time.Now(), dialing: map[*Conn]struct{}{}}
 	l.readable, l.writable = l.onReadable, l.onWritable
 	l.removeHook = el.AddBeforeSleep(l.onBeforeSleep)
@@ -180,11 +185,7 @@ func (l *Loop) later(c *Conn) {
 // onBeforeSleep does what methods and callbacks have left to do. All input comes
 // first, so that its replies go out in the same batch of sends.
 func (l *Loop) onBeforeSleep(*ae.EventLoop) {
-	if len(l.held) > 0 {
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
-	}
+	l.takeHeld()
 	for round := 0; len(l.work) > 0; round++ {
 		if round == maxRounds {
 			_ = l.el.Post(func(*ae.EventLoop) {}) // no sleep: there is more to do
@@ -198,6 +199,13 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 		l.removeHook()
 		down()
 	}
+}
+
+// takeHeld makes work of the output that was held back.
+func (l *Loop) takeHeld() {
+	l.work = append(l.work, l.held...)
+	clear(l.held)
+	l.held = l.held[:0]
 }
 
 // settleAll takes one batch of work. A callback may panic, and it may run the loop
@@ -380,16 +388,34 @@ func (l *Loop) Shutdown(grace time.Duration, done func()) error {
 	return nil
 }
 
+// shutdownToo is Shutdown for a loop that shuts down already: done is called besides.
+func (l *Loop) shutdownToo(grace time.Duration, done func()) {
+	_ = l.el.Post(func(*ae.EventLoop) { // after the drain that was posted
+		if l.down == nil {
+			done()
+			return
+		}
+		first := l.down
+		l.down = func() { first(); done() }
+		l.abortAfter(grace)
+	})
+}
+
+// abortAfter ends what is left after grace.
+func (l *Loop) abortAfter(grace time.Duration) {
+	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		l.abortAll(ErrShutdown)
+		return ae.NoMore
+	})
+}
+
 func (l *Loop) drain(grace time.Duration, done func()) {
 	for _, ln := range slices.Clone(l.lns) {
 		ln.acceptAll()
 		ln.Close()
 	}
 	l.down = done
-	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-		l.abortAll(ErrShutdown)
-		return ae.NoMore
-	})
+	l.abortAfter(grace)
 	for c := range l.All() {
 		if c.h.Shutdown != nil {
 			c.h.Shutdown(c)
@@ -410,18 +436,17 @@ func (l *Loop) abortAll(err error) {
 }
 
 // Close ends everything at once, as the end of a grace does, and calls each Close,
-// the only method here that does: for a loop that runs no more. It does not close
-// the EventLoop.
+// the only method here that does: for a loop that runs no more. Inside the Data of a
+// connection that one's Close comes when Data has returned. A panic in a Close leaves
+// the rest to another call. It does not close the EventLoop.
 func (l *Loop) Close() {
 	l.stopping = true
 	for _, ln := range slices.Clone(l.lns) {
 		ln.Close()
 	}
-	for l.n.Load() > 0 {
-		l.abortAll(ErrShutdown)
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
+	l.abortAll(ErrShutdown)
+	for len(l.work)+len(l.held) > 0 {
+		l.takeHeld()
 		l.settleAll()
 	}
 	l.removeHook()
