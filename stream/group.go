@@ -57,6 +57,9 @@ func (g *Group) Loops() []*Loop { return g.loops }
 // spreads connections; the one returned is the first loop's, and MaxConns is for
 // each. Call it before Run.
 func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l *Loop) *Handler) (*Listener, error) {
+	if handler == nil {
+		panic("stream: Group.Listen with a nil function")
+	}
 	handlers := make(map[*Loop]*Handler)
 	for _, l := range g.loops {
 		h := handler(l)
@@ -72,6 +75,7 @@ func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l
 		})
 	}
 
+	cfg.PerConn = orElse(cfg.PerConn, 1) * len(g.loops) // each has its share of the descriptors
 	var lns []*Listener
 	for _, l := range g.loops {
 		ln, err := l.Listen(network, address, cfg, handlers[l])
@@ -90,7 +94,10 @@ func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l
 // next returns the loop for a connection from peer.
 func (g *Group) next(peer netip.AddrPort) *Loop {
 	if g.Choose != nil {
-		return g.loops[g.Choose(peer)]
+		if i := g.Choose(peer); i >= 0 && i < len(g.loops) {
+			return g.loops[i]
+		}
+		panic("stream: Group.Choose has returned the index of no loop")
 	}
 	g.turn++
 	least := g.loops[g.turn%len(g.loops)]
@@ -125,7 +132,11 @@ func (g *Group) Run(ctx context.Context, grace time.Duration) error {
 			l.lns[0].Close()
 		}
 	})
-	g.each(func(l *Loop) { _ = l.Shutdown(grace, l.el.Stop) })
+	g.each(func(l *Loop) {
+		if l.Shutdown(grace, l.el.Stop) != nil {
+			l.shutdownToo(grace, l.el.Stop)
+		}
+	})
 	wg.Wait()
 
 	cause := context.Cause(ctx)
@@ -163,19 +174,31 @@ type loopError struct{ err error }
 func (p *loopPanic) Error() string { return fmt.Sprint("stream: a loop panicked: ", p.value) }
 func (e *loopError) Error() string { return e.err.Error() }
 
+// panicOf calls fn and returns the value of its panic, or nil.
+func panicOf(fn func()) (v any) {
+	defer func() { v = recover() }()
+	fn()
+	return nil
+}
+
 // runAlone runs l until it is stopped, and closes it. It returns why it ended, or
 // nil.
 func (l *Loop) runAlone() (why error) {
-	defer func() {
-		if v := recover(); v != nil {
-			why = &loopPanic{v}
+	tell := func(panicked any) bool {
+		if _, first := why.(*loopPanic); panicked != nil && !first {
+			why = &loopPanic{panicked}
 		}
-		defer func() { _ = recover() }() // the first panic is the one to tell
-		defer func() { _ = l.el.Close() }()
-		l.Close()
-	}()
-	if err := l.el.Main(); err != nil {
-		return &loopError{err}
+		return panicked != nil
 	}
-	return nil
+	defer func() { // also when a callback has ended the goroutine
+		for tell(panicOf(l.Close)) { // the rest is left to another call
+		}
+		tell(panicOf(func() { _ = l.el.Close() }))
+	}()
+	tell(panicOf(func() {
+		if err := l.el.Main(); err != nil {
+			why = &loopError{err}
+		}
+	}))
+	return why
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -22,9 +23,10 @@ type ListenConfig struct {
 
 	// MaxConns is how many connections may be open at once. At the limit the
 	// listener rests, and clients wait in its backlog; it goes on when one
-	// closes. 0 is what the descriptors allow: the process's limit
-	// (RLIMIT_NOFILE) or the loop's size, whichever is lower, less those that are
-	// open when Listen is called, less Reserve, divided by PerConn.
+	// closes. 0 is what the descriptors allow, and it is never more: the process's
+	// limit (RLIMIT_NOFILE) or the loop's size, whichever is lower, less those that
+	// are open for other things when Listen is called, less Reserve. The listeners
+	// of a loop share that.
 	MaxConns int
 
 	// PerConn is how many descriptors each connection takes: 2 in a proxy. 0 is 1.
@@ -41,13 +43,14 @@ type Listener struct {
 	fd     int
 	addr   string
 	file   os.FileInfo // of a Unix socket
-	max    int64
+	max    int64       // connections
+	each   int64       // descriptors of a connection
+	budget int64       // descriptors of all connections that l's listeners have accepted
 	pause  ae.TimeEventID
 	choose func(peer netip.AddrPort) (*Loop, *Handler)
 
-	count   atomic.Int64 // connections; any loop of a Group lowers it
-	resting atomic.Bool  // at max
-	lost    atomic.Int64
+	count atomic.Int64 // connections; any loop of a Group lowers it
+	lost  atomic.Int64
 }
 
 const (
@@ -70,7 +73,9 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 	if l.stopping {
 		return nil, ErrShutdown
 	}
-	if network != "unix" && !strings.HasPrefix(network, "tcp") {
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
 		return nil, fmt.Errorf("stream: listen on %q: %w", network, unix.EINVAL)
 	}
 	if cfg.MaxConns < 0 || cfg.PerConn < 0 || cfg.Reserve < 0 {
@@ -81,7 +86,8 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 		return nil, err
 	}
 
-	ln := &Listener{l: l, fd: fd, addr: address, choose: choose}
+	ln := &Listener{l: l, fd: fd, addr: address, choose: choose,
+		max: int64(orElse(cfg.MaxConns, math.MaxInt)), each: int64(orElse(cfg.PerConn, 1))}
 	if network == "unix" {
 		if !strings.HasPrefix(address, "@") {
 			ln.file, _ = os.Lstat(address)
@@ -90,7 +96,7 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 		ln.addr = anet.LocalString(fd)
 		_ = anet.SetNoDelay(fd, true) // accepted sockets inherit it; a batch is sent at once already
 	}
-	if ln.max = cfg.budget(fd, l.el.Size()); ln.max <= 0 {
+	if ln.budget = cfg.budget(fd, l.el.Size()) + l.taken.Load(); ln.full() {
 		err = fmt.Errorf("stream: listen %s: no descriptor to spare: %w", address, unix.EMFILE)
 	} else {
 		err = l.el.CreateFileEvent(fd, ae.Readable, ln.onReadable)
@@ -103,8 +109,8 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 	return ln, nil
 }
 
-// budget returns how many connections there may be. The listener's own number,
-// the lowest that was free, tells how many descriptors were open before.
+// budget returns how many descriptors connections may have. The listener's own
+// number, the lowest that was free, tells how many were open before.
 func (cfg ListenConfig) budget(fd, size int) int64 {
 	limit := int64(size)
 	var r unix.Rlimit
@@ -112,11 +118,7 @@ func (cfg ListenConfig) budget(fd, size int) int64 {
 		limit = int64(r.Cur)
 	}
 	reserve := int64(orElse(cfg.Reserve, max(16, int(limit/8))))
-	n := (limit - int64(fd) - 1 - reserve) / int64(orElse(cfg.PerConn, 1))
-	if cfg.MaxConns > 0 {
-		n = min(n, int64(cfg.MaxConns))
-	}
-	return n
+	return limit - int64(fd) - 1 - reserve
 }
 
 // Addr returns the address: for TCP with the port that the system chose, for a Unix
@@ -164,7 +166,7 @@ func (ln *Listener) onReadable(*ae.EventLoop, int, ae.Mask) {
 
 // acceptAll takes who waits in the backlog, as far as there is room.
 func (ln *Listener) acceptAll() {
-	for ln.fd >= 0 && ln.count.Load() < ln.max && ln.accept() {
+	for ln.fd >= 0 && !ln.full() && ln.accept() {
 	}
 }
 
@@ -173,10 +175,7 @@ func (ln *Listener) accept() bool {
 	fd, peer, err := anet.Accept(ln.fd)
 	switch {
 	case err == nil:
-		ln.count.Add(1)
-		to, h := ln.choose(peer)
-		to.n.Add(1)
-		ln.deliver(to, h, fd, peer)
+		ln.deliver(fd, peer)
 	case errors.Is(err, anet.ErrAborted): // that peer gave up while it waited
 	case err == anet.ErrWouldBlock:
 		return false
@@ -188,7 +187,17 @@ func (ln *Listener) accept() bool {
 }
 
 // deliver makes a connection of fd on its loop.
-func (ln *Listener) deliver(to *Loop, h *Handler, fd int, peer netip.AddrPort) {
+func (ln *Listener) deliver(fd int, peer netip.AddrPort) {
+	var to *Loop
+	defer func() {
+		if to == nil {
+			_ = anet.Close(fd) // choose has panicked
+		}
+	}()
+	to, h := ln.choose(peer)
+	to.n.Add(1)
+	ln.count.Add(1)
+	ln.l.taken.Add(ln.each)
 	if to == ln.l {
 		to.accepted(ln, h, fd, peer)
 		return
@@ -222,32 +231,43 @@ func (l *Loop) accepted(ln *Listener, h *Handler, fd int, peer netip.AddrPort) {
 	}
 }
 
-// rest stops watching the listener if it has all the connections that it may have,
-// and reports whether it rests.
+// full reports whether the listener has all the connections that it may have.
+func (ln *Listener) full() bool {
+	return ln.count.Load() >= ln.max || ln.l.taken.Load()+ln.each > ln.budget
+}
+
+// rest stops watching the listener if it is full, and reports whether it rests.
 func (ln *Listener) rest() bool {
-	if ln.count.Load() < ln.max {
+	if !ln.full() {
 		return false
 	}
-	ln.resting.Store(true)
-	if ln.count.Load() < ln.max { // one has closed meanwhile, on another loop
-		ln.resting.Store(false)
+	ln.l.resting.Store(true)
+	if !ln.full() { // one has closed meanwhile, on another loop
 		return false
 	}
 	_ = ln.l.el.DeleteFileEvent(ln.fd, ae.Readable)
 	return true
 }
 
-// released notes that a connection has closed.
+// released notes that a connection has closed, and wakes the listeners that rest.
 func (ln *Listener) released() {
+	l := ln.l
 	ln.count.Add(-1)
-	if ln.resting.Load() && ln.resting.CompareAndSwap(true, false) {
-		_ = ln.l.el.Post(func(*ae.EventLoop) { ln.watch() }) // a closed loop has no listener
+	l.taken.Add(-ln.each)
+	if l.resting.Load() && l.resting.CompareAndSwap(true, false) {
+		_ = l.el.Post(func(*ae.EventLoop) { // a closed loop has no listener
+			for _, ln := range l.lns {
+				ln.watch()
+			}
+		})
 	}
 }
 
-// watch goes on accepting, if that is possible now.
-func (ln *Listener) watch() bool {
-	return ln.fd < 0 || ln.l.el.CreateFileEvent(ln.fd, ae.Readable, ln.onReadable) == nil
+// watch goes on accepting, or tries again later.
+func (ln *Listener) watch() {
+	if ln.fd >= 0 && ln.l.el.CreateFileEvent(ln.fd, ae.Readable, ln.onReadable) != nil {
+		ln.sleep()
+	}
 }
 
 // sleep stops watching the listener for a while.
@@ -255,9 +275,7 @@ func (ln *Listener) sleep() {
 	_ = ln.l.el.DeleteFileEvent(ln.fd, ae.Readable)
 	ln.l.el.DeleteTimeEvent(ln.pause)
 	ln.pause = ln.l.el.CreateTimeEvent(acceptPause, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-		if !ln.watch() {
-			return acceptPause
-		}
+		ln.watch()
 		return ae.NoMore
 	})
 }
