@@ -43,6 +43,10 @@ func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) 
 		panic(err.Error())
 	}
 	c := l.newConn(h)
+	if l.closed() {
+		c.flags |= dead | done
+		return c
+	}
 	l.n.Add(1)
 	d := &dial{network: network}
 	c.more().dial = d

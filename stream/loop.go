@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -25,6 +26,7 @@ type Loop struct {
 	n       atomic.Int64 // connections whose Close has not been called; a Group's acceptor raises it
 
 	readable, writable ae.FileProc // method values, made once
+	alarm              ae.TimeProc
 
 	buf  []byte   // what is read goes here; nil while a callback uses it
 	vec  [][]byte // for one Writev
@@ -41,6 +43,8 @@ type Loop struct {
 
 	down       func() // called when the last connection has ended
 	stopping   bool   // Shutdown was called
+	draining   bool   // and each connection's
+	over       bool   // the grace has ended, or the last connection
 	removeHook func()
 }
 
@@ -58,11 +62,15 @@ const (
 // with ProcessEvents passes CallBeforeSleep, as Main and Run do. Otherwise el is
 // the caller's, with descriptors, time events and hooks of its own.
 func On(el *ae.EventLoop) *Loop {
-	l := &Loop{el: el, epoch: time.Now(), dialing: map[*Conn]struct{}{}}
-	l.readable, l.writable = l.onReadable, l.onWritable
+	// The epoch is no later than any time of an iteration.
+	l := &Loop{el: el, epoch: el.Now(), dialing: map[*Conn]struct{}{}}
+	l.readable, l.writable, l.alarm = l.onReadable, l.onWritable, l.onAlarm
 	l.removeHook = el.AddBeforeSleep(l.onBeforeSleep)
 	return l
 }
+
+// closed reports whether the event loop is.
+func (l *Loop) closed() bool { return errors.Is(l.el.DeleteFileEvent(0, ae.None), ae.ErrClosed) }
 
 // EventLoop returns the loop that l is on.
 func (l *Loop) EventLoop() *ae.EventLoop { return l.el }
@@ -160,14 +168,17 @@ func (l *Loop) attach(c *Conn, fd int) error {
 
 // detach takes c's descriptor out of everything, but does not close it.
 func (l *Loop) detach(c *Conn) {
-	if c.fd < 0 {
-		return
-	}
-	_ = l.el.DeleteFileEvent(int(c.fd), ae.Readable|ae.Writable) // the loop may be closed
-	c.mask = ae.None
-	l.conns[c.fd] = nil
 	l.wheel.remove(c)
+	if fd := int(c.fd); fd >= 0 && fd < len(l.conns) && l.conns[fd] == c {
+		_ = l.el.DeleteFileEvent(fd, ae.Readable|ae.Writable) // the loop may be closed
+		c.mask = ae.None
+		l.conns[fd] = nil
+	}
 }
+
+// owns reports whether c is on l. A callback may have moved it to another loop, and
+// then it is for another goroutine to look at: only this may be asked.
+func (l *Loop) owns(c *Conn) bool { return c.loop() == l && c.flags&moving == 0 }
 
 // later has settle look at c before the loop sleeps.
 func (l *Loop) later(c *Conn) {
@@ -194,7 +205,7 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 	}
 	if l.down != nil && l.n.Load() == 0 {
 		down := l.down
-		l.down = nil
+		l.down, l.over = nil, true
 		l.removeHook()
 		down()
 	}
@@ -204,7 +215,7 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 // or close it, which then does a part of that work: so all of it stays in l.
 func (l *Loop) settleAll() {
 	for i := l.head; i < len(l.work); i++ {
-		if c := l.work[i]; c.loop() == l {
+		if c := l.work[i]; l.owns(c) {
 			c.resume()
 		}
 	}
@@ -214,7 +225,7 @@ func (l *Loop) settleAll() {
 		l.work[l.head] = nil
 		l.head++
 		switch {
-		case c.loop() != l: // it has moved, and is another goroutine's
+		case !l.owns(c):
 		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
 			l.work = append(l.work, c) // since it was resumed
 		case hold && c.queued > 0:
@@ -252,36 +263,37 @@ func (l *Loop) time(c *Conn) {
 		return
 	}
 	w := &l.wheel
-	if w.used == [2]uint64{} {
+	if w.used == [3]uint64{} {
 		w.now = l.now()
 	}
 	w.place(c, due)
-	if at, _ := w.next(); w.alarm == 0 || at < w.alarm {
+	l.arm()
+}
+
+// arm has the loop call onAlarm when the wheel has something to look at.
+func (l *Loop) arm() {
+	w := &l.wheel
+	if at, ok := w.next(); ok && (w.alarm == 0 || at < w.alarm) {
 		l.el.DeleteTimeEvent(w.event)
 		w.alarm = at
-		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.onAlarm)
+		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.alarm)
 	}
 }
 
 // onAlarm looks at the connections whose time has come.
 func (l *Loop) onAlarm(*ae.EventLoop, ae.TimeEventID) time.Duration {
-	w := &l.wheel
-	w.advance(int64(time.Since(l.epoch)), l.look)
-	at, ok := w.next()
-	if !ok {
-		w.alarm = 0
-		return ae.NoMore
-	}
-	w.alarm = at
-	return max(0, time.Until(l.epoch.Add(time.Duration(at))))
+	l.wheel.alarm = 0
+	defer l.arm() // also when a callback panics
+	l.wheel.advance(int64(time.Since(l.epoch)), l.look)
+	return ae.NoMore
 }
 
 // look ends c, or puts it off.
 func (l *Loop) look(c *Conn) {
-	if c.flags&dead != 0 {
-		return
-	}
 	now := int64(time.Since(l.epoch))
+	if c.flags&toOpen != 0 {
+		c.last = now // it has not even begun
+	}
 	if due, ok := c.due(); !ok || due > now {
 		l.time(c)
 		return
@@ -299,7 +311,9 @@ func (l *Loop) look(c *Conn) {
 		c.last = now
 		l.time(c)
 		c.h.Idled(c)
-		l.later(c)
+		if l.owns(c) {
+			l.later(c)
+		}
 	}
 }
 
@@ -363,13 +377,20 @@ func (l *Loop) drain(grace time.Duration, done func()) {
 	}
 	l.down = done
 	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		l.over = true
 		l.abortAll(ErrShutdown)
 		return ae.NoMore
 	})
+	l.draining = true
 	for c := range l.All() {
-		if c.h.Shutdown != nil {
-			c.h.Shutdown(c)
-		}
+		c.shutDown()
+	}
+}
+
+// shutDown calls Shutdown; for one that is not open yet, after Open.
+func (c *Conn) shutDown() {
+	if c.h.Shutdown != nil && c.flags&toOpen == 0 {
+		c.h.Shutdown(c)
 	}
 }
 
@@ -419,8 +440,8 @@ func (l *Loop) watchBlind(c *Conn) {
 
 func (l *Loop) lookForResets(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	l.blind = slices.DeleteFunc(l.blind, func(c *Conn) bool {
-		if c.loop() != l {
-			return true // it has moved, and is another goroutine's
+		if !l.owns(c) {
+			return true
 		}
 		if c.flags&dead == 0 && c.mask == ae.None {
 			if err := anet.SocketError(int(c.fd)); err != nil {

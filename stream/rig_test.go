@@ -131,7 +131,13 @@ func (r *rig) until(what string, done func() bool) {
 		return ae.NoMore
 	})
 	defer r.el.DeleteTimeEvent(guard)
-	for !done() {
+	over := false
+	defer r.el.SetDontWait(false)
+	defer r.el.AddBeforeSleep(func(el *ae.EventLoop) { // behind the Loop's
+		over = over || done()
+		el.SetDontWait(over)
+	})()
+	for !over && !done() {
 		if late {
 			r.t.Fatalf("waited %v in vain: %s", rigPatience, what)
 		}
