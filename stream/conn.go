@@ -70,6 +70,7 @@ const (
 	dead                        // the descriptor is closed
 	done                        // and Close was called
 	moving                      // on its way to its loop, after MoveTo
+	told                        // Shutdown was called
 )
 
 // pause says why input is not read.
@@ -363,7 +364,7 @@ func (c *Conn) MoveTo(to *Loop) error {
 
 // arrive takes over a connection that has moved.
 func (l *Loop) arrive(c *Conn, from *Loop) {
-	c.flags &^= moving
+	c.flags &^= moving | told
 	l.n.Add(1)
 	if d := c.deadline(); d != 0 {
 		c.ext.deadline = max(1, int64(from.epoch.Add(time.Duration(d)).Sub(l.epoch)))
@@ -438,7 +439,13 @@ func (l *Loop) onReadable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 
 // onWritable is the write callback of all connections.
 func (l *Loop) onWritable(_ *ae.EventLoop, fd int, _ ae.Mask) {
-	l.conns[fd].after()
+	c := l.conns[fd]
+	if c.flags&busy != 0 && l.beforeSend == nil { // Data runs the loop, perhaps until this is sent
+		c.flush()
+		c.update()
+		return
+	}
+	c.after()
 }
 
 // after does what is left to do after an event, or has it done with all others once

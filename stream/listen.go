@@ -173,9 +173,7 @@ func (ln *Listener) accept() bool {
 	fd, peer, err := anet.Accept(ln.fd)
 	switch {
 	case err == nil:
-		ln.count.Add(1)
-		to, h := ln.choose(peer)
-		to.n.Add(1)
+		to, h := ln.chosen(fd, peer)
 		ln.deliver(to, h, fd, peer)
 	case errors.Is(err, anet.ErrAborted): // that peer gave up while it waited
 	case err == anet.ErrWouldBlock:
@@ -185,6 +183,20 @@ func (ln *Listener) accept() bool {
 		return false
 	}
 	return true
+}
+
+// chosen returns the loop for fd, and counts it there and here.
+func (ln *Listener) chosen(fd int, peer netip.AddrPort) (to *Loop, h *Handler) {
+	ln.count.Add(1)
+	defer func() {
+		if to == nil { // choose has panicked
+			_ = anet.Close(fd)
+			ln.released()
+		}
+	}()
+	to, h = ln.choose(peer)
+	to.n.Add(1)
+	return to, h
 }
 
 // deliver makes a connection of fd on its loop.
@@ -243,7 +255,11 @@ func (ln *Listener) rest() bool {
 func (ln *Listener) released() {
 	ln.count.Add(-1)
 	if ln.resting.Load() && ln.resting.CompareAndSwap(true, false) {
-		_ = ln.l.el.Post(func(*ae.EventLoop) { ln.watch() }) // a closed loop has no listener
+		_ = ln.l.el.Post(func(*ae.EventLoop) { // a closed loop has no listener
+			if !ln.watch() {
+				ln.sleep()
+			}
+		})
 	}
 }
 

@@ -43,7 +43,8 @@ type Loop struct {
 
 	down       func() // called when the last connection has ended
 	stopping   bool   // Shutdown was called
-	draining   bool   // and each connection's
+	draining   bool   // the listeners are closed: those of connections are called
+	shut       int    // the descriptor that comes next there
 	over       bool   // the grace has ended, or the last connection
 	removeHook func()
 }
@@ -191,11 +192,7 @@ func (l *Loop) later(c *Conn) {
 // onBeforeSleep does what methods and callbacks have left to do. All input comes
 // first, so that its replies go out in the same batch of sends.
 func (l *Loop) onBeforeSleep(*ae.EventLoop) {
-	if len(l.held) > 0 {
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
-	}
+	l.release()
 	for round := 0; len(l.work) > 0; round++ {
 		if round == maxRounds {
 			_ = l.el.Post(func(*ae.EventLoop) {}) // no sleep: there is more to do
@@ -203,12 +200,19 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 		}
 		l.settleAll()
 	}
-	if l.down != nil && l.n.Load() == 0 {
+	if l.draining && l.down != nil && l.n.Load() == 0 {
 		down := l.down
 		l.down, l.over = nil, true
 		l.removeHook()
 		down()
 	}
+}
+
+// release has looked at again what beforeSend held back.
+func (l *Loop) release() {
+	l.work = append(l.work, l.held...)
+	clear(l.held)
+	l.held = l.held[:0]
 }
 
 // settleAll takes one batch of work. A callback may panic, and it may run the loop
@@ -363,33 +367,60 @@ func (l *Loop) Shutdown(grace time.Duration, done func()) error {
 	if done == nil {
 		done = func() {}
 	}
-	if err := l.el.Post(func(*ae.EventLoop) { l.drain(grace, done) }); err != nil {
+	if err := l.el.Post(func(*ae.EventLoop) { l.drain() }); err != nil {
 		return err
 	}
-	l.stopping = true
+	l.stopping, l.down = true, done
+	l.endAfter(grace)
 	return nil
 }
 
-func (l *Loop) drain(grace time.Duration, done func()) {
-	for _, ln := range slices.Clone(l.lns) {
-		ln.acceptAll()
-		ln.Close()
-	}
-	l.down = done
+// endAfter has what is left after grace ended.
+func (l *Loop) endAfter(grace time.Duration) {
 	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 		l.over = true
 		l.abortAll(ErrShutdown)
 		return ae.NoMore
 	})
+}
+
+// drain closes the listeners and calls each Shutdown. When a callback has panicked
+// it goes on behind that.
+func (l *Loop) drain() {
+	finished := false
+	defer func() {
+		if !finished {
+			_ = l.el.Post(func(*ae.EventLoop) { l.drain() }) // a closed loop has nothing left
+		}
+	}()
+	l.acceptRest()
 	l.draining = true
-	for c := range l.All() {
-		c.shutDown()
+	for l.shut < len(l.conns) {
+		c := l.conns[l.shut]
+		l.shut++
+		if c != nil && c.Open() {
+			c.shutDown()
+		}
+	}
+	finished = true
+}
+
+// acceptRest closes the listeners, behind those who wait in their backlogs.
+func (l *Loop) acceptRest() {
+	for len(l.lns) > 0 {
+		ln := l.lns[0]
+		ln.acceptAll()
+		ln.Close()
 	}
 }
 
-// shutDown calls Shutdown; for one that is not open yet, after Open.
+// shutDown calls Shutdown, once; for one that is not open yet, after Open.
 func (c *Conn) shutDown() {
-	if c.h.Shutdown != nil && c.flags&toOpen == 0 {
+	if c.flags&(toOpen|told) != 0 {
+		return
+	}
+	c.flags |= told
+	if c.h.Shutdown != nil {
 		c.h.Shutdown(c)
 	}
 }
@@ -410,15 +441,16 @@ func (l *Loop) abortAll(err error) {
 // the only method here that does: for a loop that runs no more. It does not close
 // the EventLoop.
 func (l *Loop) Close() {
-	l.stopping = true
-	for _, ln := range slices.Clone(l.lns) {
-		ln.Close()
+	l.stopping, l.over = true, true
+	for len(l.lns) > 0 {
+		l.lns[0].Close()
 	}
-	for l.n.Load() > 0 {
+	for {
 		l.abortAll(ErrShutdown)
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
+		l.release()
+		if l.head == len(l.work) {
+			break // one whose Data is running ends when that returns
+		}
 		l.settleAll()
 	}
 	l.removeHook()

@@ -44,6 +44,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	if c.flags&busy == 0 {
 		l.later(c)
+	} else if c.flags&blocked != 0 {
+		c.update() // Data may run the loop until this is sent
 	}
 	if c.flags&dead != 0 {
 		return 0, c.ext.err
