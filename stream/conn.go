@@ -445,6 +445,9 @@ func (l *Loop) onWritable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 		c.update()
 		return
 	}
+	if l.beforeSend != nil {
+		c.flags &^= blocked // or the loop spins while output is held
+	}
 	c.after()
 }
 

@@ -52,7 +52,7 @@ func (c *Conn) relay(other *Conn, p []byte) {
 	}
 	if len(p) > 0 && other.flags&dead == 0 {
 		other.push(p)
-		other.mark()
+		other.mark(other.flags&blocked != 0 || other.fd < 0)
 	}
 	switch {
 	case other.fd < 0: // still connecting, or dead

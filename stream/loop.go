@@ -37,6 +37,9 @@ type Loop struct {
 	held []*Conn // output that beforeSend holds back
 
 	beforeSend func() bool
+	hold       bool // it has returned false
+	pushes     uint // counts what was queued
+	asked      uint // pushes when it was called last
 	wheel      wheel
 	blind      []*Conn // nothing is watched, so a reset has to be looked for
 	looking    bool    // the time event that does is armed
@@ -223,7 +226,7 @@ func (l *Loop) settleAll() {
 			c.resume()
 		}
 	}
-	hold := l.beforeSend != nil && !l.beforeSend()
+	l.ask()
 	for n := len(l.work) - l.head; n > 0 && l.head < len(l.work); n-- {
 		c := l.work[l.head]
 		l.work[l.head] = nil
@@ -232,8 +235,10 @@ func (l *Loop) settleAll() {
 		case !l.owns(c):
 		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
 			l.work = append(l.work, c) // since it was resumed
-		case hold && c.queued > 0:
+		case c.queued > 0 && l.holds():
 			l.held = append(l.held, c)
+			c.mark(true)
+			c.update()
 		default:
 			c.flags &^= inWork
 			c.settle()
@@ -243,6 +248,21 @@ func (l *Loop) settleAll() {
 	left := copy(l.work, l.work[l.head:])
 	clear(l.work[left:])
 	l.work, l.head = l.work[:left], 0
+}
+
+// ask calls beforeSend.
+func (l *Loop) ask() {
+	l.hold = l.beforeSend != nil && !l.beforeSend()
+	l.asked = l.pushes
+}
+
+// holds reports whether output has to wait. It asks again when a callback of this
+// batch has written since.
+func (l *Loop) holds() bool {
+	if l.beforeSend != nil && l.asked != l.pushes {
+		l.ask()
+	}
+	return l.hold
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs
@@ -343,6 +363,9 @@ func (l *Loop) end(c *Conn, err error) {
 	if c.ln != nil {
 		c.ln.released()
 		c.ln = nil
+	}
+	if c.flags&inWork != 0 {
+		l.release() // it may be held
 	}
 	l.later(c)
 }

@@ -75,6 +75,7 @@ func (c *Conn) overLimit() {
 // push copies p to the end of the queue.
 func (c *Conn) push(p []byte) {
 	l := c.loop()
+	l.pushes++
 	c.queued += len(p)
 	if c.tail != nil {
 		p = p[c.tail.append(p):]
@@ -127,7 +128,7 @@ func (c *Conn) flush() {
 	if c.flags&blocked != 0 && c.queued > c.h.limit() && c.flags&dead == 0 {
 		l.end(c, ErrSlow)
 	}
-	c.mark()
+	c.mark(c.flags&blocked != 0)
 }
 
 // sent notes what became of a send.
@@ -171,10 +172,10 @@ func (c *Conn) pop(n int) {
 }
 
 // mark applies High and Low: to the connection's own input, or to that of the one
-// it is joined to.
-func (c *Conn) mark() {
+// it is joined to. waits says that what is queued cannot be sent now.
+func (c *Conn) mark(waits bool) {
 	switch {
-	case c.flags&full == 0 && (c.flags&blocked != 0 || c.fd < 0) && c.queued >= c.h.high():
+	case c.flags&full == 0 && waits && c.queued >= c.h.high():
 		c.flags |= full
 		if j := c.joinedTo(); j != nil {
 			j.pause(byJoin)
