@@ -70,6 +70,8 @@ const (
 	drained                     // Drained is to be called
 	dead                        // the descriptor is closed
 	done                        // and Close was called
+	moving                      // on its way to its loop, after MoveTo
+	told                        // Shutdown was called
 )
 
 // pause says why input is not read.
@@ -162,7 +164,7 @@ func (c *Conn) SetHandler(h *Handler) {
 	c.h, c.need = h, 0
 	c.again()
 	if c.fd >= 0 {
-		c.last = c.loop().now()
+		c.last = c.loop().exactly()
 		c.loop().time(c)
 	}
 }
@@ -193,14 +195,22 @@ func (c *Conn) due() (at int64, ok bool) {
 	at = math.MaxInt64
 	switch {
 	case c.flags&closing != 0:
-		at = c.last + int64(c.h.linger())
+		at = after(c.last, c.h.linger())
 	case c.h.Idle > 0 && c.fd >= 0: // a dial has its deadline only
-		at = c.last + int64(c.h.Idle)
+		at = after(c.last, c.h.Idle)
 	}
 	if d := c.deadline(); d != 0 {
 		at = min(at, d)
 	}
 	return at, at != math.MaxInt64
+}
+
+// after returns t+d, or the end of time.
+func after(t int64, d time.Duration) int64 {
+	if int64(d) > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + int64(d)
 }
 
 // touch notes that bytes have moved.
@@ -268,7 +278,7 @@ func (c *Conn) Close() {
 		l.end(c, nil)
 		return
 	}
-	c.last = l.now()
+	c.last = l.exactly()
 	c.moved() // so that the first look can tell
 	l.time(c)
 	l.later(c)
@@ -315,8 +325,8 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 	}
 	l := c.loop()
 	return l.el.Post(func(*ae.EventLoop) {
-		if c.loop() != l && c.Post(fn) == nil {
-			return // it has moved
+		if !l.owns(c) && c.Post(fn) == nil {
+			return // it has moved, or has still to arrive
 		}
 		fn(c)
 	})
@@ -341,32 +351,41 @@ func (c *Conn) MoveTo(to *Loop) error {
 		return nil
 	}
 
-	fd := int(c.fd)
 	from.detach(c)
 	from.n.Add(-1)
-	c.flags &^= inWork | inBlind // entries that are left there see that it has moved
+	c.flags = c.flags&^(inWork|inBlind) | moving // entries that are left there see that it has moved
 	c.home.Store(to)
-	err := to.el.Post(func(*ae.EventLoop) { to.arrive(c, fd) })
+	err := to.el.Post(func(*ae.EventLoop) {
+		if to.arrive(c, from); c.flags&dead != 0 {
+			c.settle() // the loop has ended: nothing else would
+		} else if to.draining {
+			c.shutDown()
+		}
+	})
 	if err != nil {
 		c.home.Store(from)
-		from.arrive(c, fd)
+		from.arrive(c, from)
 	}
 	return err
 }
 
 // arrive takes over a connection that has moved.
-func (l *Loop) arrive(c *Conn, fd int) {
+func (l *Loop) arrive(c *Conn, from *Loop) {
+	c.flags &^= moving | told
 	l.n.Add(1)
-	if err := l.attach(c, fd); err != nil {
+	if d := c.deadline(); d != 0 {
+		c.ext.deadline = max(1, int64(from.epoch.Add(time.Duration(d)).Sub(l.epoch)))
+	}
+	err := l.attach(c, int(c.fd))
+	if err == nil && l.over {
+		err = ErrShutdown
+	}
+	if err != nil {
 		l.end(c, err)
-		c.settle() // the loop is closed: nothing else would
 		return
 	}
 	c.again()
 	l.later(c)
-	if l.stopping && c.h.Shutdown != nil {
-		c.h.Shutdown(c)
-	}
 }
 
 // wanted is what the loop should watch c for.
@@ -420,12 +439,23 @@ func (l *Loop) onReadable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 	default:
 		c.read()
 	}
-	c.after()
+	if l.owns(c) {
+		c.after()
+	}
 }
 
 // onWritable is the write callback of all connections.
 func (l *Loop) onWritable(_ *ae.EventLoop, fd int, _ ae.Mask) {
-	l.conns[fd].after()
+	c := l.conns[fd]
+	if c.flags&busy != 0 && l.beforeSend == nil { // Data runs the loop, perhaps until this is sent
+		c.flush()
+		c.update()
+		return
+	}
+	if l.beforeSend != nil {
+		c.flags &^= blocked // or the loop spins while output is held
+	}
+	c.after()
 }
 
 // after does what is left to do after an event, or has it done with all others once
@@ -445,8 +475,8 @@ func (c *Conn) after() {
 // settle brings the connection to where its flags say it should be. It may call
 // Drained and Close.
 func (c *Conn) settle() {
+	l := c.loop()
 	if c.flags&(dead|busy|toOpen) == 0 && c.fd >= 0 {
-		l := c.loop()
 		if c.queued > 0 && l.beforeSend == nil {
 			c.flush()
 		}
@@ -454,6 +484,9 @@ func (c *Conn) settle() {
 			c.flags &^= drained
 			if c.h.Drained != nil && c.Open() {
 				c.h.Drained(c)
+			}
+			if !l.owns(c) {
+				return
 			}
 		}
 		if c.flags&(finWanted|finSent) == finWanted && c.queued == 0 && c.flags&dead == 0 {

@@ -37,12 +37,16 @@ type dial struct {
 // If it fails, Close is called with the error of the first attempt, such as
 // unix.ECONNREFUSED, a *net.DNSError, unix.EAGAIN for a Unix socket whose backlog is
 // full, or ErrTimeout, and Open is not. A bad Handler panics. On a loop that is
-// closed the connection is not Open, and no call follows.
+// closed, or that has shut down, the connection is not Open, and no call follows.
 func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) *Conn {
 	if err := h.check(); err != nil {
 		panic(err.Error())
 	}
 	c := l.newConn(h)
+	if l.over || l.closed() {
+		c.flags |= dead | done
+		return c
+	}
 	l.n.Add(1)
 	d := &dial{network: network}
 	c.more().dial = d

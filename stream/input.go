@@ -171,8 +171,15 @@ func (c *Conn) resume() {
 	}
 	if c.flags&toOpen != 0 {
 		c.flags &^= toOpen
+		l := c.loop()
 		if c.h.Open != nil && c.Open() {
 			c.h.Open(c)
+		}
+		if l.owns(c) && l.draining && c.Open() {
+			c.shutDown()
+		}
+		if !l.owns(c) {
+			return
 		}
 	}
 	if c.flags&ready == 0 || c.flags&busy != 0 {

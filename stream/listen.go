@@ -220,14 +220,16 @@ func (ln *Listener) drop(to *Loop, fd int) {
 func (l *Loop) accepted(ln *Listener, h *Handler, fd int, peer netip.AddrPort) {
 	c := l.newConn(h)
 	c.peer = peer
-	if err := l.attach(c, fd); err != nil {
+	if l.over || l.attach(c, fd) != nil {
 		ln.drop(l, fd)
 		return
 	}
 	c.ln = ln
 	if h.Open != nil {
 		h.Open(c)
-		c.after()
+		if l.owns(c) {
+			c.after()
+		}
 	}
 }
 

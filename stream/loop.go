@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -27,6 +28,7 @@ type Loop struct {
 	resting atomic.Bool  // one of lns waits for that
 
 	readable, writable ae.FileProc // method values, made once
+	alarm              ae.TimeProc
 
 	buf  []byte   // what is read goes here; nil while a callback uses it
 	vec  [][]byte // for one Writev
@@ -43,6 +45,9 @@ type Loop struct {
 
 	down       func() // called when the last connection has ended
 	stopping   bool   // Shutdown was called
+	draining   bool   // the listeners are closed: those of connections are called
+	shut       int    // the descriptor that comes next there
+	over       bool   // the grace has ended, or the last connection
 	removeHook func()
 }
 
@@ -63,11 +68,15 @@ func On(el *ae.EventLoop) *Loop {
 	if el == nil {
 		panic("stream: On a nil EventLoop")
 	}
-	l := &Loop{el: el, epoch: time.Now(), dialing: map[*Conn]struct{}{}}
-	l.readable, l.writable = l.onReadable, l.onWritable
+	// The epoch is no later than any time of an iteration.
+	l := &Loop{el: el, epoch: el.Now(), dialing: map[*Conn]struct{}{}}
+	l.readable, l.writable, l.alarm = l.onReadable, l.onWritable, l.onAlarm
 	l.removeHook = el.AddBeforeSleep(l.onBeforeSleep)
 	return l
 }
+
+// closed reports whether the event loop is.
+func (l *Loop) closed() bool { return errors.Is(l.el.DeleteFileEvent(0, ae.None), ae.ErrClosed) }
 
 // EventLoop returns the loop that l is on.
 func (l *Loop) EventLoop() *ae.EventLoop { return l.el }
@@ -158,21 +167,24 @@ func (l *Loop) attach(c *Conn, fd int) error {
 		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)))...)
 	}
 	l.conns[fd] = c
-	c.last = l.now()
+	c.last = l.exactly()
 	l.time(c)
 	return nil
 }
 
 // detach takes c's descriptor out of everything, but does not close it.
 func (l *Loop) detach(c *Conn) {
-	if c.fd < 0 {
-		return
-	}
-	_ = l.el.DeleteFileEvent(int(c.fd), ae.Readable|ae.Writable) // the loop may be closed
-	c.mask = ae.None
-	l.conns[c.fd] = nil
 	l.wheel.remove(c)
+	if fd := int(c.fd); fd >= 0 && fd < len(l.conns) && l.conns[fd] == c {
+		_ = l.el.DeleteFileEvent(fd, ae.Readable|ae.Writable) // the loop may be closed
+		c.mask = ae.None
+		l.conns[fd] = nil
+	}
 }
+
+// owns reports whether c is on l. A callback may have moved it to another loop, and
+// then it is for another goroutine to look at: only this may be asked.
+func (l *Loop) owns(c *Conn) bool { return c.loop() == l && c.flags&moving == 0 }
 
 // later has settle look at c before the loop sleeps.
 func (l *Loop) later(c *Conn) {
@@ -185,7 +197,7 @@ func (l *Loop) later(c *Conn) {
 // onBeforeSleep does what methods and callbacks have left to do. All input comes
 // first, so that its replies go out in the same batch of sends.
 func (l *Loop) onBeforeSleep(*ae.EventLoop) {
-	l.takeHeld()
+	l.release()
 	for round := 0; len(l.work) > 0; round++ {
 		if round == maxRounds {
 			_ = l.el.Post(func(*ae.EventLoop) {}) // no sleep: there is more to do
@@ -193,16 +205,16 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 		}
 		l.settleAll()
 	}
-	if l.down != nil && l.n.Load() == 0 {
+	if l.draining && l.down != nil && l.n.Load() == 0 {
 		down := l.down
-		l.down = nil
+		l.down, l.over = nil, true
 		l.removeHook()
 		down()
 	}
 }
 
-// takeHeld makes work of the output that was held back.
-func (l *Loop) takeHeld() {
+// release has looked at again what beforeSend held back.
+func (l *Loop) release() {
 	l.work = append(l.work, l.held...)
 	clear(l.held)
 	l.held = l.held[:0]
@@ -212,7 +224,7 @@ func (l *Loop) takeHeld() {
 // or close it, which then does a part of that work: so all of it stays in l.
 func (l *Loop) settleAll() {
 	for i := l.head; i < len(l.work); i++ {
-		if c := l.work[i]; c.loop() == l {
+		if c := l.work[i]; l.owns(c) {
 			c.resume()
 		}
 	}
@@ -222,7 +234,7 @@ func (l *Loop) settleAll() {
 		l.work[l.head] = nil
 		l.head++
 		switch {
-		case c.loop() != l: // it has moved, and is another goroutine's
+		case !l.owns(c):
 		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
 			l.work = append(l.work, c) // since it was resumed
 		case hold && c.queued > 0:
@@ -259,7 +271,7 @@ func (l *Loop) sendBatch() bool {
 
 // sendable reports whether c has output that can be offered to the kernel.
 func (l *Loop) sendable(c *Conn) bool {
-	return c.loop() == l && c.queued > 0 && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
+	return l.owns(c) && c.queued > 0 && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs
@@ -276,6 +288,10 @@ func (l *Loop) takeBuf() []byte {
 // now is the iteration's time, on a clock that starts with l.
 func (l *Loop) now() int64 { return int64(l.el.Now().Sub(l.epoch)) }
 
+// exactly is the time, for what is done once in a connection's life: a callback that
+// runs long makes now too early.
+func (l *Loop) exactly() int64 { return int64(time.Since(l.epoch)) }
+
 // time has the wheel find c when something is due.
 func (l *Loop) time(c *Conn) {
 	due, ok := c.due()
@@ -284,36 +300,37 @@ func (l *Loop) time(c *Conn) {
 		return
 	}
 	w := &l.wheel
-	if w.used == [2]uint64{} {
+	if w.used == [3]uint64{} {
 		w.now = l.now()
 	}
 	w.place(c, due)
-	if at, _ := w.next(); w.alarm == 0 || at < w.alarm {
+	l.arm()
+}
+
+// arm has the loop call onAlarm when the wheel has something to look at.
+func (l *Loop) arm() {
+	w := &l.wheel
+	if at, ok := w.next(); ok && (w.alarm == 0 || at < w.alarm) {
 		l.el.DeleteTimeEvent(w.event)
 		w.alarm = at
-		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.onAlarm)
+		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.alarm)
 	}
 }
 
 // onAlarm looks at the connections whose time has come.
 func (l *Loop) onAlarm(*ae.EventLoop, ae.TimeEventID) time.Duration {
-	w := &l.wheel
-	w.advance(int64(time.Since(l.epoch)), l.look)
-	at, ok := w.next()
-	if !ok {
-		w.alarm = 0
-		return ae.NoMore
-	}
-	w.alarm = at
-	return max(0, time.Until(l.epoch.Add(time.Duration(at))))
+	l.wheel.alarm = 0
+	defer l.arm() // also when a callback panics
+	l.wheel.advance(l.exactly(), l.look)
+	return ae.NoMore
 }
 
 // look ends c, or puts it off.
 func (l *Loop) look(c *Conn) {
-	if c.flags&dead != 0 {
-		return
+	now := l.exactly()
+	if c.flags&toOpen != 0 {
+		c.last = now // it has not even begun
 	}
-	now := int64(time.Since(l.epoch))
 	if due, ok := c.due(); !ok || due > now {
 		l.time(c)
 		return
@@ -331,7 +348,9 @@ func (l *Loop) look(c *Conn) {
 		c.last = now
 		l.time(c)
 		c.h.Idled(c)
-		l.later(c)
+		if l.owns(c) {
+			l.later(c)
+		}
 	}
 }
 
@@ -358,6 +377,9 @@ func (l *Loop) end(c *Conn, err error) {
 		c.ln.released()
 		c.ln = nil
 	}
+	if c.flags&inWork != 0 {
+		l.release() // it may be held
+	}
 	l.later(c)
 }
 
@@ -381,45 +403,61 @@ func (l *Loop) Shutdown(grace time.Duration, done func()) error {
 	if done == nil {
 		done = func() {}
 	}
-	if err := l.el.Post(func(*ae.EventLoop) { l.drain(grace, done) }); err != nil {
+	if err := l.el.Post(func(*ae.EventLoop) { l.drain() }); err != nil {
 		return err
 	}
-	l.stopping = true
+	l.stopping, l.down = true, done
+	l.endAfter(grace)
 	return nil
 }
 
-// shutdownToo is Shutdown for a loop that shuts down already: done is called besides.
-func (l *Loop) shutdownToo(grace time.Duration, done func()) {
-	_ = l.el.Post(func(*ae.EventLoop) { // after the drain that was posted
-		if l.down == nil {
-			done()
-			return
-		}
-		first := l.down
-		l.down = func() { first(); done() }
-		l.abortAfter(grace)
-	})
-}
-
-// abortAfter ends what is left after grace.
-func (l *Loop) abortAfter(grace time.Duration) {
+// endAfter has what is left after grace ended.
+func (l *Loop) endAfter(grace time.Duration) {
 	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		l.over = true
 		l.abortAll(ErrShutdown)
 		return ae.NoMore
 	})
 }
 
-func (l *Loop) drain(grace time.Duration, done func()) {
-	for _, ln := range slices.Clone(l.lns) {
+// drain closes the listeners and calls each Shutdown. When a callback has panicked
+// it goes on behind that.
+func (l *Loop) drain() {
+	finished := false
+	defer func() {
+		if !finished {
+			_ = l.el.Post(func(*ae.EventLoop) { l.drain() }) // a closed loop has nothing left
+		}
+	}()
+	l.acceptRest()
+	l.draining = true
+	for l.shut < len(l.conns) {
+		c := l.conns[l.shut]
+		l.shut++
+		if c != nil && c.Open() {
+			c.shutDown()
+		}
+	}
+	finished = true
+}
+
+// acceptRest closes the listeners, behind those who wait in their backlogs.
+func (l *Loop) acceptRest() {
+	for len(l.lns) > 0 {
+		ln := l.lns[0]
 		ln.acceptAll()
 		ln.Close()
 	}
-	l.down = done
-	l.abortAfter(grace)
-	for c := range l.All() {
-		if c.h.Shutdown != nil {
-			c.h.Shutdown(c)
-		}
+}
+
+// shutDown calls Shutdown, once; for one that is not open yet, after Open.
+func (c *Conn) shutDown() {
+	if c.flags&(toOpen|told) != 0 {
+		return
+	}
+	c.flags |= told
+	if c.h.Shutdown != nil {
+		c.h.Shutdown(c)
 	}
 }
 
@@ -440,13 +478,16 @@ func (l *Loop) abortAll(err error) {
 // connection that one's Close comes when Data has returned. A panic in a Close leaves
 // the rest to another call. It does not close the EventLoop.
 func (l *Loop) Close() {
-	l.stopping = true
-	for _, ln := range slices.Clone(l.lns) {
-		ln.Close()
+	l.stopping, l.over = true, true
+	for len(l.lns) > 0 {
+		l.lns[0].Close()
 	}
-	l.abortAll(ErrShutdown)
-	for len(l.work)+len(l.held) > 0 {
-		l.takeHeld()
+	for {
+		l.abortAll(ErrShutdown)
+		l.release()
+		if l.head == len(l.work) {
+			break // one whose Data is running ends when that returns
+		}
 		l.settleAll()
 	}
 	l.removeHook()
@@ -468,8 +509,8 @@ func (l *Loop) watchBlind(c *Conn) {
 
 func (l *Loop) lookForResets(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	l.blind = slices.DeleteFunc(l.blind, func(c *Conn) bool {
-		if c.loop() != l {
-			return true // it has moved, and is another goroutine's
+		if !l.owns(c) {
+			return true
 		}
 		if c.flags&dead == 0 && c.mask == ae.None {
 			if err := anet.SocketError(int(c.fd)); err != nil {

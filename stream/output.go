@@ -44,6 +44,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	if c.flags&busy == 0 {
 		l.later(c)
+	} else if c.flags&blocked != 0 {
+		c.update() // Data may run the loop until this is sent
 	}
 	if c.flags&dead != 0 {
 		return 0, c.ext.err
@@ -178,11 +180,11 @@ func (c *Conn) pop(n int) {
 	}
 }
 
-// mark applies High and Low to output that waits because it was refused: to the
-// connection's own input, or to that of the one it is joined to.
-func (c *Conn) mark(refused bool) {
+// mark applies High and Low: to the connection's own input, or to that of the one
+// it is joined to. waits says that what is queued cannot be sent now.
+func (c *Conn) mark(waits bool) {
 	switch {
-	case c.flags&full == 0 && refused && c.queued >= c.h.high():
+	case c.flags&full == 0 && waits && c.queued >= c.h.high():
 		c.flags |= full
 		if j := c.joinedTo(); j != nil {
 			j.pause(byJoin)
