@@ -480,15 +480,6 @@ func (c *Conn) settle() {
 		if c.queued > 0 && l.beforeSend == nil {
 			c.flush()
 		}
-		if c.flags&drained != 0 {
-			c.flags &^= drained
-			if c.h.Drained != nil && c.Open() {
-				c.h.Drained(c)
-			}
-			if !l.owns(c) {
-				return
-			}
-		}
 		if c.flags&(finWanted|finSent) == finWanted && c.queued == 0 && c.flags&dead == 0 {
 			c.flags |= finSent
 			if err := anet.CloseWrite(int(c.fd)); err != nil {
@@ -502,6 +493,15 @@ func (c *Conn) settle() {
 			l.later(c) // written since the batch was sent
 		}
 		c.update()
+	}
+	if c.flags&(drained|busy|toOpen) == drained { // last: it may panic
+		c.flags &^= drained
+		if c.h.Drained != nil && c.Open() {
+			c.h.Drained(c)
+		}
+		if !l.owns(c) {
+			return
+		}
 	}
 	if c.flags&(dead|busy|done) == dead {
 		c.finish()

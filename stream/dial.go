@@ -37,13 +37,14 @@ type dial struct {
 // If it fails, Close is called with the error of the first attempt, such as
 // unix.ECONNREFUSED, a *net.DNSError, unix.EAGAIN for a Unix socket whose backlog is
 // full, or ErrTimeout, and Open is not. A bad Handler panics. On a loop that is
-// closed, or that has shut down, the connection is not Open, and no call follows.
+// closed the connection is not Open, and no call follows; on one that shuts down, or
+// has, Close is called with ErrShutdown.
 func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) *Conn {
 	if err := h.check(); err != nil {
 		panic(err.Error())
 	}
 	c := l.newConn(h)
-	if l.over || l.closed() {
+	if l.closed() {
 		c.flags |= dead | done
 		return c
 	}
@@ -53,6 +54,7 @@ func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) 
 	l.dialing[c] = struct{}{}
 	if l.stopping {
 		l.end(c, ErrShutdown)
+		_ = l.el.Post(func(*ae.EventLoop) { c.settle() }) // there may be no hook any more
 		return c
 	}
 	if timeout > 0 {

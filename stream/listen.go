@@ -56,6 +56,7 @@ type Listener struct {
 const (
 	acceptsAtOnce = 64
 	acceptPause   = 100 * time.Millisecond
+	maxBacklog    = 4096
 )
 
 // Listen accepts connections on address, for which h is the Handler. Networks are
@@ -164,9 +165,10 @@ func (ln *Listener) onReadable(*ae.EventLoop, int, ae.Mask) {
 	}
 }
 
-// acceptAll takes who waits in the backlog, as far as there is room.
+// acceptAll takes who waits in the backlog, as far as there is room. It takes no more
+// than a backlog has, because clients may come as fast as they are accepted.
 func (ln *Listener) acceptAll() {
-	for ln.fd >= 0 && !ln.full() && ln.accept() {
+	for n := 0; n < maxBacklog && ln.fd >= 0 && !ln.full() && ln.accept(); n++ {
 	}
 }
 
