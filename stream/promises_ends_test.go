@@ -97,11 +97,11 @@ var endsPromises = []promise{
 	}},
 	{"CloseOfASlowReader", "Close waits for a peer that takes a little now and then for longer than Linger: progress counts", both, func(e *env) {
 		var r record
-		const total, linger = 60_000, 500 * time.Millisecond
+		const total, linger = 40_000, 300 * time.Millisecond
 		c, peer := e.narrowPair(r.of(stream.Handler{Linger: linger}), 4<<10)
 		c.Write([]byte(strings.Repeat("s", total)))
 		c.Close()
-		start, got, slice := time.Now(), 0, total/30
+		start, got, slice := time.Now(), 0, total/20
 		var end error
 		e.el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 			var n int
@@ -109,7 +109,7 @@ var endsPromises = []promise{
 			if got += n; end != nil && end != anet.ErrWouldBlock {
 				return ae.NoMore
 			}
-			return 60 * time.Millisecond
+			return 50 * time.Millisecond
 		})
 		e.until("the end", func() bool { return end != nil && end != anet.ErrWouldBlock })
 		if got != total || end != io.EOF || time.Since(start) < 3*linger {

@@ -182,7 +182,7 @@ var memoryPromises = []promise{
 			e.Errorf("%d bytes of heap for %d connections with a byte each", grown, n)
 		}
 	}},
-	{"ClosedIsCollected", "a connection that has ended is garbage, with its Handler and its data", both, func(e *env) {
+	{"ClosedIsCollected", "a connection that has ended is garbage, with its Handler and its data", tcpOnly, func(e *env) {
 		var refs []weak.Pointer[stream.Conn]
 		var handlers []weak.Pointer[stream.Handler]
 		func() {

@@ -51,17 +51,17 @@ var timePromises = []promise{
 		var r record
 		const idle = 400 * time.Millisecond
 		c, peer := e.narrowPair(r.of(stream.Handler{Idle: idle}), 4<<10)
-		c.Write([]byte(strings.Repeat("s", 60_000)))
+		c.Write([]byte(strings.Repeat("s", 40_000)))
 		e.poll()
 		got := 0
 		e.el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 			n, err := anet.Read(peer, make([]byte, 3000))
-			if got += max(n, 0); err != nil && err != anet.ErrWouldBlock || got == 60_000 {
+			if got += max(n, 0); err != nil && err != anet.ErrWouldBlock || got == 40_000 {
 				return ae.NoMore
 			}
 			return 40 * time.Millisecond
 		})
-		e.until("all", func() bool { return got == 60_000 || r.closed() })
+		e.until("all", func() bool { return got == 40_000 || r.closed() })
 		if r.closed() {
 			e.Errorf("ended after %d bytes with %v", got, r.err)
 		}
