@@ -364,7 +364,7 @@ func (c *Conn) MoveTo(to *Loop) error {
 
 // arrive takes over a connection that has moved.
 func (l *Loop) arrive(c *Conn, from *Loop) {
-	c.flags &^= moving | told
+	c.flags &^= moving | told | inWork | inBlind // whoever used it on the way
 	l.n.Add(1)
 	if d := c.deadline(); d != 0 {
 		c.ext.deadline = max(1, int64(from.epoch.Add(time.Duration(d)).Sub(l.epoch)))
@@ -377,6 +377,7 @@ func (l *Loop) arrive(c *Conn, from *Loop) {
 		l.end(c, err)
 		return
 	}
+	c.update() // it may be paused
 	c.again()
 	l.later(c)
 }
@@ -396,7 +397,7 @@ func (c *Conn) wanted() ae.Mask {
 // update has the loop watch c for what is wanted.
 func (c *Conn) update() {
 	want := c.wanted()
-	if want == c.mask || c.flags&dead != 0 {
+	if want == c.mask || c.flags&(dead|moving) != 0 {
 		return
 	}
 	l := c.loop()
@@ -475,7 +476,7 @@ func (c *Conn) settle() {
 		}
 		if c.flags&drained != 0 {
 			c.flags &^= drained
-			if c.h.Drained != nil && c.Open() {
+			if c.h.Drained != nil && c.Open() && c.joinedTo() == nil {
 				c.h.Drained(c)
 			}
 			if !l.owns(c) {
