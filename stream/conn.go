@@ -331,13 +331,13 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 // MoveTo hands the connection over to another loop, with all that waits in it. Only
 // that loop's goroutine may use it afterwards. If that loop has ended the error is
 // ae.ErrClosed and the connection stays where it is. Not for a connection that
-// still connects, is joined, or whose Data is running: unix.EINVAL.
+// still connects, is joined, on its way already, or whose Data is running: unix.EINVAL.
 func (c *Conn) MoveTo(to *Loop) error {
 	from := c.loop()
 	if c.flags&dead != 0 {
 		return ErrClosed
 	}
-	if c.fd < 0 || c.flags&(busy|toOpen) != 0 || c.ext != nil && c.ext.joined != nil {
+	if c.fd < 0 || c.flags&(busy|toOpen|moving) != 0 || c.ext != nil && c.ext.joined != nil {
 		return errMove
 	}
 	if to == from {
