@@ -87,10 +87,14 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 			ln.file, _ = os.Lstat(address)
 		}
 	} else {
-		ln.addr = anet.LocalString(fd)
+		var local netip.AddrPort
+		local, err = anet.LocalAddr(fd)
+		ln.addr = local.String()
 		_ = anet.SetNoDelay(fd, true) // accepted sockets inherit it; a batch is sent at once already
 	}
-	if ln.max = cfg.budget(fd, l.el.Size()); ln.max <= 0 {
+	if ln.max = cfg.budget(fd, l.el.Size()); err != nil {
+		err = fmt.Errorf("stream: listen %s: %w", address, err)
+	} else if ln.max <= 0 {
 		err = fmt.Errorf("stream: listen %s: no descriptor to spare: %w", address, unix.EMFILE)
 	} else {
 		err = l.el.CreateFileEvent(fd, ae.Readable, ln.onReadable)
