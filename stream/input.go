@@ -186,6 +186,7 @@ func (c *Conn) resume() {
 	if k := c.in; k != nil && c.pauses == 0 && c.flags&(closing|dead) == 0 {
 		c.in = nil
 		c.offer(k.bytes(), k)
+		c.loop().later(c) // again, if Data has run the loop
 	}
 	if j := c.joinedTo(); j != nil && c.in == nil && c.flags&ended != 0 {
 		j.CloseWrite() // which has waited for that input
