@@ -218,3 +218,42 @@ func TestAHandlerThatPanicsInOneCallbackLosesNoOther(t *testing.T) {
 		t.Errorf("Close was called %d times, %d connections are left", closed, r.l.Len())
 	}
 }
+
+// Data that is called before the loop sleeps, and runs the loop, is not forgotten
+// afterwards: neither its output nor its end.
+func TestDataBeforeTheSleepRunsTheLoop(t *testing.T) {
+	for _, what := range []string{"Write", "Close", "Abort"} {
+		r := newRig(t)
+		calls, closed := 0, false
+		c, peer := r.pair(&Handler{
+			Data: func(c *Conn, p []byte) int {
+				if calls++; calls == 1 {
+					c.Pause()
+					return 0
+				}
+				switch what {
+				case "Write":
+					c.Write(p)
+				case "Close":
+					c.Close()
+				case "Abort":
+					c.Abort()
+				}
+				r.look()
+				return len(p)
+			},
+			Close: func(*Conn, error) { closed = true },
+		})
+		r.send(peer, "abc")
+		r.settled()
+		c.Resume()
+		r.settled()
+		got, err := r.received(peer)
+		switch {
+		case calls != 2:
+			t.Errorf("%s: Data was called %d times", what, calls)
+		case what == "Write" && got != "abc", what != "Write" && err == nil, what == "Abort" && !closed:
+			t.Errorf("%s: the peer got %q, %v, Close was called: %v", what, got, err, closed)
+		}
+	}
+}

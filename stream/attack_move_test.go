@@ -12,6 +12,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"golang.org/x/sys/unix"
 )
 
 // Whoever hands a connection over in a callback must not find the old loop at work
@@ -353,5 +354,21 @@ func TestMoveToStorm(t *testing.T) {
 		if l.Len() != 0 {
 			t.Errorf("loop %d counts %d", i, l.Len())
 		}
+	}
+}
+
+func TestMoveToOnTheWay(t *testing.T) {
+	from, to := newRig(t), newRig(t)
+	c, _ := from.pair(&Handler{Data: allOf})
+	if err := c.MoveTo(to.l); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.MoveTo(from.l); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("MoveTo of one that has not arrived: %v", err)
+	}
+	to.settled()
+	from.settled()
+	if from.l.Len() != 0 || to.l.Len() != 1 {
+		t.Errorf("counts %d and %d", from.l.Len(), to.l.Len())
 	}
 }

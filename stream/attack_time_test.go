@@ -204,3 +204,45 @@ func TestDialOnAClosedLoopIsNotOpen(t *testing.T) {
 	}
 	_ = unix.EINVAL
 }
+
+// A byte that moves after another's callback has run for long has not moved before
+// it: Idle is never early.
+func TestIdleIsNotEarlyAfterALongCallback(t *testing.T) {
+	const idle = 200 * time.Millisecond
+	r := newRig(t)
+	moved := map[*Conn]time.Time{}
+	early := time.Duration(0)
+	ends, slow := 0, true
+	h := &Handler{
+		Idle: idle,
+		Data: func(c *Conn, p []byte) int {
+			moved[c] = time.Now()
+			if slow {
+				slow = false
+				for time.Since(moved[c]) < idle*5/4 {
+					runtime.Gosched()
+				}
+			}
+			return len(p)
+		},
+		Close: func(c *Conn, err error) {
+			ends++
+			if !errors.Is(err, ErrIdle) {
+				t.Errorf("it ended with %v", err)
+			}
+			early = max(early, idle-time.Since(moved[c]))
+		},
+	}
+	var peers []int
+	for range 3 {
+		_, peer := r.pair(h)
+		peers = append(peers, peer)
+	}
+	for _, peer := range peers {
+		r.send(peer, "x")
+	}
+	r.until("the ends", func() bool { return ends == 3 })
+	if early > 0 {
+		t.Errorf("%v early", early)
+	}
+}

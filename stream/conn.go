@@ -153,7 +153,7 @@ func (c *Conn) Need(n int) { c.need = n }
 
 // SetHandler makes h the connection's Handler, as when a protocol is agreed on.
 // Open is not called. Input that Data has not used is offered to h before the loop
-// sleeps, whatever Need said before. A bad Handler panics.
+// sleeps, or when there is as much as Need has asked for. A bad Handler panics.
 func (c *Conn) SetHandler(h *Handler) {
 	if err := h.check(); err != nil {
 		panic(err.Error())
@@ -161,7 +161,7 @@ func (c *Conn) SetHandler(h *Handler) {
 	if c.flags&dead != 0 {
 		return
 	}
-	c.h, c.need = h, 0
+	c.h = h
 	c.again()
 	if c.fd >= 0 {
 		c.last = c.loop().exactly()
@@ -335,7 +335,7 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 // MoveTo hands the connection over to another loop, with all that waits in it. Only
 // that loop's goroutine may use it afterwards. If that loop has ended the error is
 // ae.ErrClosed and the connection stays where it is. Not for a connection that
-// still connects, is joined, or whose Data is running: unix.EINVAL.
+// still connects, is joined, on its way already, or whose Data is running: unix.EINVAL.
 func (c *Conn) MoveTo(to *Loop) error {
 	if to == nil {
 		panic("stream: MoveTo a nil Loop")
@@ -344,7 +344,7 @@ func (c *Conn) MoveTo(to *Loop) error {
 	if c.flags&dead != 0 {
 		return ErrClosed
 	}
-	if c.fd < 0 || c.flags&(busy|toOpen) != 0 || c.ext != nil && c.ext.joined != nil {
+	if c.fd < 0 || c.flags&(busy|toOpen|moving) != 0 || c.ext != nil && c.ext.joined != nil {
 		return errMove
 	}
 	if to == from {
@@ -371,7 +371,7 @@ func (c *Conn) MoveTo(to *Loop) error {
 
 // arrive takes over a connection that has moved.
 func (l *Loop) arrive(c *Conn, from *Loop) {
-	c.flags &^= moving | told
+	c.flags &^= moving | told | inWork | inBlind // whoever used it on the way
 	l.n.Add(1)
 	if d := c.deadline(); d != 0 {
 		c.ext.deadline = max(1, int64(from.epoch.Add(time.Duration(d)).Sub(l.epoch)))
@@ -384,6 +384,7 @@ func (l *Loop) arrive(c *Conn, from *Loop) {
 		l.end(c, err)
 		return
 	}
+	c.update() // it may be paused
 	c.again()
 	l.later(c)
 }
@@ -403,7 +404,7 @@ func (c *Conn) wanted() ae.Mask {
 // update has the loop watch c for what is wanted.
 func (c *Conn) update() {
 	want := c.wanted()
-	if want == c.mask || c.flags&dead != 0 {
+	if want == c.mask || c.flags&(dead|moving) != 0 {
 		return
 	}
 	l := c.loop()
@@ -496,7 +497,7 @@ func (c *Conn) settle() {
 	}
 	if c.flags&(drained|busy|toOpen) == drained { // last: it may panic
 		c.flags &^= drained
-		if c.h.Drained != nil && c.Open() {
+		if c.h.Drained != nil && c.Open() && c.joinedTo() == nil {
 			c.h.Drained(c)
 		}
 		if !l.owns(c) {

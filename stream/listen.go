@@ -94,10 +94,14 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 			ln.file, _ = os.Lstat(address)
 		}
 	} else {
-		ln.addr = anet.LocalString(fd)
+		var local netip.AddrPort
+		local, err = anet.LocalAddr(fd)
+		ln.addr = local.String()
 		_ = anet.SetNoDelay(fd, true) // accepted sockets inherit it; a batch is sent at once already
 	}
-	if ln.budget = cfg.budget(fd, l.el.Size()) + l.taken.Load(); ln.full() {
+	if ln.budget = cfg.budget(fd, l.el.Size()) + l.taken.Load(); err != nil {
+		err = fmt.Errorf("stream: listen %s: %w", address, err)
+	} else if ln.full() {
 		err = fmt.Errorf("stream: listen %s: no descriptor to spare: %w", address, unix.EMFILE)
 	} else {
 		err = l.el.CreateFileEvent(fd, ae.Readable, ln.onReadable)

@@ -40,6 +40,7 @@ type Loop struct {
 
 	beforeSend func() bool
 	wheel      wheel
+	noted      bool    // somebody has asked for the time since catchUp
 	blind      []*Conn // nothing is watched, so a reset has to be looked for
 	looking    bool    // the time event that does is armed
 
@@ -197,6 +198,11 @@ func (l *Loop) later(c *Conn) {
 // onBeforeSleep does what methods and callbacks have left to do. All input comes
 // first, so that its replies go out in the same batch of sends.
 func (l *Loop) onBeforeSleep(*ae.EventLoop) {
+	defer func() {
+		if l.noted {
+			l.catchUp()
+		}
+	}()
 	l.release()
 	for round := 0; len(l.work) > 0; round++ {
 		if round == maxRounds {
@@ -286,7 +292,27 @@ func (l *Loop) takeBuf() []byte {
 }
 
 // now is the iteration's time, on a clock that starts with l.
-func (l *Loop) now() int64 { return int64(l.el.Now().Sub(l.epoch)) }
+func (l *Loop) now() int64 {
+	l.noted = true
+	return int64(l.el.Now().Sub(l.epoch))
+}
+
+// catchUp returns the time as it is. When a callback has run for long, what was
+// noted in this iteration may have happened after it: Idle is not early, so all of
+// it is taken to be of now. That is rare, and a look at every connection is cheap
+// beside such a callback.
+func (l *Loop) catchUp() int64 {
+	noted, now := l.now(), int64(time.Since(l.epoch))
+	if now-noted >= 1<<fine {
+		for _, c := range l.conns {
+			if c != nil && c.last == noted {
+				c.last = now
+			}
+		}
+	}
+	l.noted = false
+	return now
+}
 
 // exactly is the time, for what is done once in a connection's life: a callback that
 // runs long makes now too early.
@@ -321,7 +347,7 @@ func (l *Loop) arm() {
 func (l *Loop) onAlarm(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	l.wheel.alarm = 0
 	defer l.arm() // also when a callback panics
-	l.wheel.advance(l.exactly(), l.look)
+	l.wheel.advance(l.catchUp(), l.look)
 	return ae.NoMore
 }
 

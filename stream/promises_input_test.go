@@ -185,7 +185,6 @@ var inputPromises = []promise{
 		var rest string
 		h2 := collect(&rest)
 		_, peer := e.pair(dataOnly(func(c *stream.Conn, p []byte) int {
-			c.Need(1000) // is the old Handler's affair
 			c.SetHandler(&h2)
 			return 4
 		}))
