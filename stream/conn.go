@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -69,6 +70,8 @@ const (
 	drained                     // Drained is to be called
 	dead                        // the descriptor is closed
 	done                        // and Close was called
+	moving                      // on its way to its loop, after MoveTo
+	told                        // Shutdown was called
 )
 
 // pause says why input is not read.
@@ -134,9 +137,10 @@ func (c *Conn) unpause(why pause) {
 	}
 }
 
-// again offers c.in to Data once more, before the loop sleeps.
+// again offers c.in to Data once more, before the loop sleeps; or, inside Data,
+// what that leaves.
 func (c *Conn) again() {
-	if c.in != nil {
+	if c.in != nil || c.flags&busy != 0 {
 		c.flags |= ready
 		c.loop().later(c)
 	}
@@ -149,7 +153,7 @@ func (c *Conn) Need(n int) { c.need = n }
 
 // SetHandler makes h the connection's Handler, as when a protocol is agreed on.
 // Open is not called. Input that Data has not used is offered to h before the loop
-// sleeps. A bad Handler panics.
+// sleeps, or when there is as much as Need has asked for. A bad Handler panics.
 func (c *Conn) SetHandler(h *Handler) {
 	if err := h.check(); err != nil {
 		panic(err.Error())
@@ -160,7 +164,7 @@ func (c *Conn) SetHandler(h *Handler) {
 	c.h = h
 	c.again()
 	if c.fd >= 0 {
-		c.last = c.loop().now()
+		c.last = c.loop().exactly()
 		c.loop().time(c)
 	}
 }
@@ -190,16 +194,23 @@ func (c *Conn) deadline() int64 {
 func (c *Conn) due() (at int64, ok bool) {
 	at = math.MaxInt64
 	switch {
-	case c.fd < 0: // a dial, which has its deadline only
 	case c.flags&closing != 0:
-		at = c.last + int64(c.h.linger())
-	case c.h.Idle > 0:
-		at = c.last + int64(c.h.Idle)
+		at = after(c.last, c.h.linger())
+	case c.h.Idle > 0 && c.fd >= 0: // a dial has its deadline only
+		at = after(c.last, c.h.Idle)
 	}
 	if d := c.deadline(); d != 0 {
 		at = min(at, d)
 	}
 	return at, at != math.MaxInt64
+}
+
+// after returns t+d, or the end of time.
+func after(t int64, d time.Duration) int64 {
+	if int64(d) > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + int64(d)
 }
 
 // touch notes that bytes have moved.
@@ -251,7 +262,8 @@ func (c *Conn) CloseWrite() {
 // end; input is read and dropped until the peer's end comes, because closing a
 // socket with unread input destroys output that is still on its way. If the peer
 // takes nothing for Handler.Linger, or does not end, the descriptor is closed all
-// the same.
+// the same. A connection that is not open yet gets no Open; one that still connects
+// ends at once if nothing was written.
 func (c *Conn) Close() {
 	if c.flags&(dead|closing) != 0 {
 		return
@@ -262,10 +274,13 @@ func (c *Conn) Close() {
 		l.pool.put(c.in)
 		c.in = nil
 	}
-	if c.fd >= 0 {
-		c.last = l.now()
-		l.time(c)
+	if c.fd < 0 && c.queued == 0 {
+		l.end(c, nil)
+		return
 	}
+	c.last = l.exactly()
+	c.moved() // so that the first look can tell
+	l.time(c)
 	l.later(c)
 }
 
@@ -276,7 +291,7 @@ func (c *Conn) Abort() { c.loop().reset(c, ErrAborted) }
 // Detach takes the descriptor away from the connection, for the caller to use and
 // close, with the input that Data has not used and the output that the kernel has
 // not taken. No callback follows. fd is -1 if there is none. Inside Data, which has
-// the input, in is nil.
+// the input, in is nil. A connection that was joined to it is closed.
 func (c *Conn) Detach() (fd int, in, out []byte) {
 	fd = int(c.fd)
 	if c.flags&dead != 0 || fd < 0 {
@@ -291,6 +306,10 @@ func (c *Conn) Detach() (fd int, in, out []byte) {
 	}
 	l.detach(c)
 	c.fd, c.queued = -1, 0
+	if j := c.joinedTo(); j != nil {
+		c.ext.joined = nil
+		j.partnerEnded(nil)
+	}
 	l.end(c, nil)
 	c.flags |= done
 	l.n.Add(-1)
@@ -306,8 +325,8 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 	}
 	l := c.loop()
 	return l.el.Post(func(*ae.EventLoop) {
-		if c.loop() != l && c.Post(fn) == nil {
-			return // it has moved
+		if !l.owns(c) && c.Post(fn) == nil {
+			return // it has moved, or has still to arrive
 		}
 		fn(c)
 	})
@@ -316,45 +335,58 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 // MoveTo hands the connection over to another loop, with all that waits in it. Only
 // that loop's goroutine may use it afterwards. If that loop has ended the error is
 // ae.ErrClosed and the connection stays where it is. Not for a connection that
-// still connects, is joined, or whose Data is running: unix.EINVAL.
+// still connects, is joined, on its way already, or whose Data is running: unix.EINVAL.
 func (c *Conn) MoveTo(to *Loop) error {
+	if to == nil {
+		panic("stream: MoveTo a nil Loop")
+	}
 	from := c.loop()
 	if c.flags&dead != 0 {
 		return ErrClosed
 	}
-	if c.fd < 0 || c.flags&(busy|toOpen) != 0 || c.ext != nil && c.ext.joined != nil {
+	if c.fd < 0 || c.flags&(busy|toOpen|moving) != 0 || c.ext != nil && c.ext.joined != nil {
 		return errMove
 	}
 	if to == from {
 		return nil
 	}
 
-	fd := int(c.fd)
 	from.detach(c)
 	from.n.Add(-1)
-	c.flags &^= inWork | inBlind // entries that are left there see that it has moved
+	c.flags = c.flags&^(inWork|inBlind) | moving // entries that are left there see that it has moved
 	c.home.Store(to)
-	err := to.el.Post(func(*ae.EventLoop) { to.arrive(c, fd) })
+	err := to.el.Post(func(*ae.EventLoop) {
+		if to.arrive(c, from); c.flags&dead != 0 {
+			c.settle() // the loop has ended: nothing else would
+		} else if to.draining {
+			c.shutDown()
+		}
+	})
 	if err != nil {
 		c.home.Store(from)
-		from.arrive(c, fd)
+		from.arrive(c, from)
 	}
 	return err
 }
 
 // arrive takes over a connection that has moved.
-func (l *Loop) arrive(c *Conn, fd int) {
+func (l *Loop) arrive(c *Conn, from *Loop) {
+	c.flags &^= moving | told | inWork | inBlind // whoever used it on the way
 	l.n.Add(1)
-	if err := l.attach(c, fd); err != nil {
+	if d := c.deadline(); d != 0 {
+		c.ext.deadline = max(1, int64(from.epoch.Add(time.Duration(d)).Sub(l.epoch)))
+	}
+	err := l.attach(c, int(c.fd))
+	if err == nil && l.over {
+		err = ErrShutdown
+	}
+	if err != nil {
 		l.end(c, err)
-		c.settle() // the loop is closed: nothing else would
 		return
 	}
+	c.update() // it may be paused
 	c.again()
 	l.later(c)
-	if l.stopping && c.h.Shutdown != nil {
-		c.h.Shutdown(c)
-	}
 }
 
 // wanted is what the loop should watch c for.
@@ -372,7 +404,7 @@ func (c *Conn) wanted() ae.Mask {
 // update has the loop watch c for what is wanted.
 func (c *Conn) update() {
 	want := c.wanted()
-	if want == c.mask || c.flags&dead != 0 {
+	if want == c.mask || c.flags&(dead|moving) != 0 {
 		return
 	}
 	l := c.loop()
@@ -399,21 +431,32 @@ func (c *Conn) update() {
 // onReadable is the read callback of all connections.
 func (l *Loop) onReadable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 	c := l.conns[fd]
-	if c.flags&(busy|toOpen) != 0 { // Data runs the loop, or nobody calls BeforeSleep
-		if c.flags&busy != 0 {
-			c.pause(byData)
-			return
-		}
+	switch {
+	case c.flags&busy != 0: // Data runs the loop
+		c.pause(byData)
+		return
+	case c.flags&(toOpen|ready) != 0: // there was no BeforeSleep
 		c.resume()
-	} else {
+	default:
 		c.read()
 	}
-	c.after()
+	if l.owns(c) {
+		c.after()
+	}
 }
 
 // onWritable is the write callback of all connections.
 func (l *Loop) onWritable(_ *ae.EventLoop, fd int, _ ae.Mask) {
-	l.conns[fd].after()
+	c := l.conns[fd]
+	if c.flags&busy != 0 && l.beforeSend == nil { // Data runs the loop, perhaps until this is sent
+		c.flush()
+		c.update()
+		return
+	}
+	if l.beforeSend != nil {
+		c.flags &^= blocked // or the loop spins while output is held
+	}
+	c.after()
 }
 
 // after does what is left to do after an event, or has it done with all others once
@@ -433,26 +476,33 @@ func (c *Conn) after() {
 // settle brings the connection to where its flags say it should be. It may call
 // Drained and Close.
 func (c *Conn) settle() {
+	l := c.loop()
 	if c.flags&(dead|busy|toOpen) == 0 && c.fd >= 0 {
-		if c.queued > 0 {
+		if c.queued > 0 && l.beforeSend == nil {
 			c.flush()
-		}
-		if c.flags&drained != 0 {
-			c.flags &^= drained
-			if c.h.Drained != nil && c.Open() {
-				c.h.Drained(c)
-			}
 		}
 		if c.flags&(finWanted|finSent) == finWanted && c.queued == 0 && c.flags&dead == 0 {
 			c.flags |= finSent
 			if err := anet.CloseWrite(int(c.fd)); err != nil {
-				c.loop().end(c, err)
+				l.end(c, cmp.Or(anet.SocketError(int(c.fd)), err)) // the reset that it failed for
 			}
 		}
 		if c.flags&(finSent|ended) == finSent|ended && c.flags&dead == 0 {
-			c.loop().end(c, nil)
+			l.end(c, nil)
+		}
+		if c.queued > 0 && l.beforeSend != nil && c.flags&blocked == 0 {
+			l.later(c) // written since the batch was sent
 		}
 		c.update()
+	}
+	if c.flags&(drained|busy|toOpen) == drained { // last: it may panic
+		c.flags &^= drained
+		if c.h.Drained != nil && c.Open() && c.joinedTo() == nil {
+			c.h.Drained(c)
+		}
+		if !l.owns(c) {
+			return
+		}
 	}
 	if c.flags&(dead|busy|done) == dead {
 		c.finish()

@@ -37,18 +37,24 @@ type dial struct {
 // If it fails, Close is called with the error of the first attempt, such as
 // unix.ECONNREFUSED, a *net.DNSError, unix.EAGAIN for a Unix socket whose backlog is
 // full, or ErrTimeout, and Open is not. A bad Handler panics. On a loop that is
-// closed the connection is not Open, and no call follows.
+// closed the connection is not Open, and no call follows; on one that shuts down, or
+// has, Close is called with ErrShutdown.
 func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) *Conn {
 	if err := h.check(); err != nil {
 		panic(err.Error())
 	}
 	c := l.newConn(h)
+	if l.closed() {
+		c.flags |= dead | done
+		return c
+	}
 	l.n.Add(1)
 	d := &dial{network: network}
 	c.more().dial = d
 	l.dialing[c] = struct{}{}
 	if l.stopping {
 		l.end(c, ErrShutdown)
+		_ = l.el.Post(func(*ae.EventLoop) { c.settle() }) // there may be no hook any more
 		return c
 	}
 	if timeout > 0 {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ func (g *Group) Loops() []*Loop { return g.loops }
 // spreads connections; the one returned is the first loop's, and MaxConns is for
 // each. Call it before Run.
 func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l *Loop) *Handler) (*Listener, error) {
+	if handler == nil {
+		panic("stream: Group.Listen with a nil function")
+	}
 	handlers := make(map[*Loop]*Handler)
 	for _, l := range g.loops {
 		h := handler(l)
@@ -72,6 +76,7 @@ func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l
 		})
 	}
 
+	cfg.PerConn = orElse(cfg.PerConn, 1) * len(g.loops) // each has its share of the descriptors
 	var lns []*Listener
 	for _, l := range g.loops {
 		ln, err := l.Listen(network, address, cfg, handlers[l])
@@ -90,7 +95,10 @@ func (g *Group) Listen(network, address string, cfg ListenConfig, handler func(l
 // next returns the loop for a connection from peer.
 func (g *Group) next(peer netip.AddrPort) *Loop {
 	if g.Choose != nil {
-		return g.loops[g.Choose(peer)]
+		if i := g.Choose(peer); i >= 0 && i < len(g.loops) {
+			return g.loops[i]
+		}
+		panic("stream: Group.Choose has returned the index of no loop")
 	}
 	g.turn++
 	least := g.loops[g.turn%len(g.loops)]
@@ -107,37 +115,49 @@ func (g *Group) next(peer netip.AddrPort) *Loop {
 // and otherwise the error. A panic in one loop ends the others in the same way, and
 // then Run panics with its value. A Group runs once.
 func (g *Group) Run(ctx context.Context, grace time.Duration) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ends := make([]error, len(g.loops))
 	var wg sync.WaitGroup
-	for _, l := range g.loops {
+	for i, l := range g.loops {
 		wg.Go(func() {
-			defer cancel(nil) // also when a callback ends the goroutine
-			cancel(l.runAlone())
+			defer cancel()
+			ends[i] = errGoexit // unless it returns
+			ends[i] = l.runAlone()
 		})
 	}
 
 	<-ctx.Done()
 	// Those who wait in a backlog are handed over first, to loops that still run.
-	g.each(func(l *Loop) {
-		for len(l.lns) > 0 {
-			l.lns[0].acceptAll()
-			l.lns[0].Close()
-		}
-	})
-	g.each(func(l *Loop) { _ = l.Shutdown(grace, l.el.Stop) })
+	g.each((*Loop).acceptRest)
+	g.each(func(l *Loop) { l.stopAfter(grace) })
 	wg.Wait()
 
-	cause := context.Cause(ctx)
-	var p *loopPanic
-	if errors.As(cause, &p) {
-		panic(p.value)
+	for _, end := range ends {
+		var p *loopPanic
+		if errors.As(end, &p) {
+			panic(p.value)
+		}
 	}
-	var failed *loopError
-	if errors.As(cause, &failed) {
-		return failed.err
+	return cmp.Or(ends...)
+}
+
+// stopAfter is Shutdown of a loop, which then stops, also when a callback of its
+// own has shut it down before.
+func (l *Loop) stopAfter(grace time.Duration) {
+	if l.Shutdown(grace, l.el.Stop) == nil {
+		return
 	}
-	return nil
+	down := l.down
+	if down == nil {
+		l.el.Stop()
+		return
+	}
+	l.down = func() {
+		defer l.el.Stop()
+		down()
+	}
+	l.endAfter(grace)
 }
 
 // each has fn called on every loop, or on what is left of it, and waits for that.
@@ -156,26 +176,36 @@ func (g *Group) each(fn func(l *Loop)) {
 	wg.Wait()
 }
 
-// loopPanic and loopError are how a loop of a Group ends the others.
+// loopPanic is a panic in a loop of a Group.
 type loopPanic struct{ value any }
-type loopError struct{ err error }
 
 func (p *loopPanic) Error() string { return fmt.Sprint("stream: a loop panicked: ", p.value) }
-func (e *loopError) Error() string { return e.err.Error() }
 
-// runAlone runs l until it is stopped, and closes it. It returns why it ended, or
-// nil.
+var errGoexit = errors.New("stream: a callback has ended the goroutine of its loop")
+
+// runAlone runs l until it is stopped, and closes it, which calls what is left to
+// call, through panics too. It returns why it ended, or nil.
 func (l *Loop) runAlone() (why error) {
+	defer func() { _ = l.el.Close() }() // again, if a callback ends the goroutine
+	defer func() {
+		for closed := false; !closed; {
+			why = cmp.Or(why, recovered(func() error {
+				l.Close()
+				closed = true
+				return nil
+			}))
+		}
+		why = cmp.Or(why, recovered(l.el.Close))
+	}()
+	return recovered(l.el.Main)
+}
+
+// recovered calls f, and makes an error of its panic.
+func recovered(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			why = &loopPanic{v}
+			err = &loopPanic{v}
 		}
-		defer func() { _ = recover() }() // the first panic is the one to tell
-		defer func() { _ = l.el.Close() }()
-		l.Close()
 	}()
-	if err := l.el.Main(); err != nil {
-		return &loopError{err}
-	}
-	return nil
+	return f()
 }

@@ -15,7 +15,7 @@ import (
 // of this package.
 type Handler struct {
 	// Open is the first call for a connection that was accepted, connected or
-	// adopted.
+	// adopted, unless it was closed before.
 	Open func(c *Conn)
 
 	// Data has input. p is valid until the return, and may be changed. The result
@@ -43,13 +43,17 @@ type Handler struct {
 	// Close is the last call, and there is exactly one, unless Detach took the
 	// connection away. The descriptor is closed by then. err is nil after Close,
 	// and when both sides have finished sending; otherwise it says why: an error
-	// of this package, or what the system says, such as ECONNRESET.
+	// of this package, or what the system says, such as ECONNRESET, also after a
+	// Close whose output may not have arrived. A connection whose Data panics ends
+	// with ErrAborted.
 	Close func(c *Conn, err error)
 
 	// Idle ends a connection on which no byte has moved for so long, in or out; 0
-	// is never. It is not early, and late by at most 20 ms or a callback that
+	// is never. It counts from the iteration in which a byte moved (see
+	// ae.EventLoop.Now), is not early, and late by at most 20 ms or a callback that
 	// runs long. Bytes that the peer takes out of the kernel's buffer count, where
-	// the system tells of them.
+	// the system tells of them: output that lies there when Idle has passed makes
+	// it wait for another, to see whether the peer takes some.
 	Idle time.Duration
 
 	// Input stops being read when Queued reaches High after a send, and is read

@@ -20,7 +20,9 @@ func (c *Conn) read() {
 	p, own := c.gather(buf)
 	n, err := anet.Read(int(c.fd), p[len(p):cap(p)])
 	if err != nil {
-		c.in = own
+		if c.in = own; own == nil && len(p) > 0 {
+			c.keep(p)
+		}
 		c.received(err)
 		return
 	}
@@ -65,6 +67,9 @@ func (c *Conn) received(err error) {
 	switch err {
 	case nil, anet.ErrWouldBlock:
 	case io.EOF:
+		if c.flags&ended != 0 {
+			return // EOF runs the loop, or has panicked
+		}
 		c.touch()
 		c.flags |= ended
 		if c.flags&closing != 0 {
@@ -94,19 +99,22 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			used = len(p)
 		}
 	}
-	switch {
-	case used == len(p):
+	rest := p[used:]
+	if own != nil && len(rest) >= len(own.buf)/4 {
+		own.start += used
+		c.in = own
+	} else {
+		if len(rest) > 0 {
+			c.keep(rest)
+		}
 		if own != nil {
 			l.pool.put(own)
 		}
-		return
-	case own != nil:
-		own.start += used
-		c.in = own
-	default:
-		c.keep(p[used:])
+		if len(rest) == 0 {
+			return
+		}
 	}
-	if used == 0 && c.in.end-c.in.start >= max(c.h.maxInput(), c.need) {
+	if used == 0 && c.pauses == 0 && c.in.end-c.in.start >= max(c.h.maxInput(), c.need) {
 		l.end(c, ErrTooLong)
 	}
 }
@@ -124,7 +132,6 @@ func (c *Conn) keep(p []byte) {
 // callData calls Data. A connection whose Data panics ends: what it has done with
 // its input nobody knows.
 func (c *Conn) callData(p []byte) (used int) {
-	h := c.h
 	c.flags |= busy
 	returned := false
 	defer func() {
@@ -138,10 +145,10 @@ func (c *Conn) callData(p []byte) (used int) {
 	case j != nil:
 		used = len(p)
 		c.relay(j, p)
-	case h.Data == nil:
+	case c.h.Data == nil:
 		used = len(p)
 	default:
-		used = h.Data(c, p)
+		used = c.h.Data(c, p)
 	}
 	if used < 0 || used > len(p) {
 		panic("stream: Data returned more than it was given, or less than 0")
@@ -151,9 +158,8 @@ func (c *Conn) callData(p []byte) (used int) {
 	if c.pauses&byData != 0 {
 		c.pauses &^= byData // settle updates what is watched
 	}
-	if used < len(p) && c.h != h {
-		c.flags |= ready // for the new Handler
-		c.loop().later(c)
+	if c.flags&ready != 0 {
+		c.loop().later(c) // Data has called Resume, SetHandler or Join: what it has not used is due
 	}
 	return used
 }
@@ -165,16 +171,27 @@ func (c *Conn) resume() {
 	}
 	if c.flags&toOpen != 0 {
 		c.flags &^= toOpen
-		if c.h.Open != nil {
+		l := c.loop()
+		if c.h.Open != nil && c.Open() {
 			c.h.Open(c)
 		}
+		if l.owns(c) && l.draining && c.Open() {
+			c.shutDown()
+		}
+		if !l.owns(c) {
+			return
+		}
 	}
-	if c.flags&ready == 0 {
+	if c.flags&ready == 0 || c.flags&busy != 0 {
 		return
 	}
 	c.flags &^= ready
-	if k := c.in; k != nil && c.pauses == 0 && c.flags&(closing|dead|busy) == 0 {
+	if k := c.in; k != nil && c.pauses == 0 && c.flags&(closing|dead) == 0 {
 		c.in = nil
 		c.offer(k.bytes(), k)
+		c.loop().later(c) // Data may have run the loop, which found c busy
+	}
+	if j := c.joinedTo(); j != nil && c.in == nil && c.flags&ended != 0 {
+		j.CloseWrite() // which has waited for that input
 	}
 }

@@ -8,7 +8,7 @@ package stream
 // ends so does the other. Either may still be connecting. Input that waits is
 // passed on. Two loops, or a connection that is joined already, panic.
 func Join(a, b *Conn) {
-	if a == b || a.loop() != b.loop() {
+	if a == nil || b == nil || a == b || a.loop() != b.loop() {
 		panic("stream: Join needs two connections of one loop")
 	}
 	if a.joinedTo() != nil || b.joinedTo() != nil {
@@ -22,7 +22,8 @@ func Join(a, b *Conn) {
 			other.partnerEnded(c.ext.err)
 			return
 		}
-		if c.flags&ended != 0 {
+		c.need = 0
+		if c.flags&(ended|busy) == ended && c.in == nil {
 			other.CloseWrite()
 		}
 		if c.flags&full != 0 {
@@ -51,7 +52,7 @@ func (c *Conn) relay(other *Conn, p []byte) {
 	}
 	if len(p) > 0 && other.flags&dead == 0 {
 		other.push(p)
-		other.mark()
+		other.mark(other.flags&blocked != 0 || other.fd < 0)
 	}
 	switch {
 	case other.fd < 0: // still connecting, or dead

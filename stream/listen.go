@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -22,9 +23,10 @@ type ListenConfig struct {
 
 	// MaxConns is how many connections may be open at once. At the limit the
 	// listener rests, and clients wait in its backlog; it goes on when one
-	// closes. 0 is what the descriptors allow: the process's limit
-	// (RLIMIT_NOFILE) or the loop's size, whichever is lower, less those that are
-	// open when Listen is called, less Reserve, divided by PerConn.
+	// closes. 0 is what the descriptors allow, and it is never more: the process's
+	// limit (RLIMIT_NOFILE) or the loop's size, whichever is lower, less those that
+	// are open for other things when Listen is called, less Reserve. The listeners
+	// of a loop share that.
 	MaxConns int
 
 	// PerConn is how many descriptors each connection takes: 2 in a proxy. 0 is 1.
@@ -41,18 +43,20 @@ type Listener struct {
 	fd     int
 	addr   string
 	file   os.FileInfo // of a Unix socket
-	max    int64
+	max    int64       // connections
+	each   int64       // descriptors of a connection
+	budget int64       // descriptors of all connections that l's listeners have accepted
 	pause  ae.TimeEventID
 	choose func(peer netip.AddrPort) (*Loop, *Handler)
 
-	count   atomic.Int64 // connections; any loop of a Group lowers it
-	resting atomic.Bool  // at max
-	lost    atomic.Int64
+	count atomic.Int64 // connections; any loop of a Group lowers it
+	lost  atomic.Int64
 }
 
 const (
 	acceptsAtOnce = 64
 	acceptPause   = 100 * time.Millisecond
+	maxBacklog    = 4096
 )
 
 // Listen accepts connections on address, for which h is the Handler. Networks are
@@ -70,7 +74,9 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 	if l.stopping {
 		return nil, ErrShutdown
 	}
-	if network != "unix" && !strings.HasPrefix(network, "tcp") {
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
 		return nil, fmt.Errorf("stream: listen on %q: %w", network, unix.EINVAL)
 	}
 	if cfg.MaxConns < 0 || cfg.PerConn < 0 || cfg.Reserve < 0 {
@@ -81,16 +87,21 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 		return nil, err
 	}
 
-	ln := &Listener{l: l, fd: fd, addr: address, choose: choose}
+	ln := &Listener{l: l, fd: fd, addr: address, choose: choose,
+		max: int64(orElse(cfg.MaxConns, math.MaxInt)), each: int64(orElse(cfg.PerConn, 1))}
 	if network == "unix" {
 		if !strings.HasPrefix(address, "@") {
 			ln.file, _ = os.Lstat(address)
 		}
 	} else {
-		ln.addr = anet.LocalString(fd)
+		var local netip.AddrPort
+		local, err = anet.LocalAddr(fd)
+		ln.addr = local.String()
 		_ = anet.SetNoDelay(fd, true) // accepted sockets inherit it; a batch is sent at once already
 	}
-	if ln.max = cfg.budget(fd, l.el.Size()); ln.max <= 0 {
+	if ln.budget = cfg.budget(fd, l.el.Size()) + l.taken.Load(); err != nil {
+		err = fmt.Errorf("stream: listen %s: %w", address, err)
+	} else if ln.full() {
 		err = fmt.Errorf("stream: listen %s: no descriptor to spare: %w", address, unix.EMFILE)
 	} else {
 		err = l.el.CreateFileEvent(fd, ae.Readable, ln.onReadable)
@@ -103,8 +114,8 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 	return ln, nil
 }
 
-// budget returns how many connections there may be. The listener's own number,
-// the lowest that was free, tells how many descriptors were open before.
+// budget returns how many descriptors connections may have. The listener's own
+// number, the lowest that was free, tells how many were open before.
 func (cfg ListenConfig) budget(fd, size int) int64 {
 	limit := int64(size)
 	var r unix.Rlimit
@@ -112,11 +123,7 @@ func (cfg ListenConfig) budget(fd, size int) int64 {
 		limit = int64(r.Cur)
 	}
 	reserve := int64(orElse(cfg.Reserve, max(16, int(limit/8))))
-	n := (limit - int64(fd) - 1 - reserve) / int64(orElse(cfg.PerConn, 1))
-	if cfg.MaxConns > 0 {
-		n = min(n, int64(cfg.MaxConns))
-	}
-	return n
+	return limit - int64(fd) - 1 - reserve
 }
 
 // Addr returns the address: for TCP with the port that the system chose, for a Unix
@@ -162,9 +169,10 @@ func (ln *Listener) onReadable(*ae.EventLoop, int, ae.Mask) {
 	}
 }
 
-// acceptAll takes who waits in the backlog, as far as there is room.
+// acceptAll takes who waits in the backlog, as far as there is room. It takes no more
+// than a backlog has, because clients may come as fast as they are accepted.
 func (ln *Listener) acceptAll() {
-	for ln.fd >= 0 && ln.count.Load() < ln.max && ln.accept() {
+	for n := 0; n < maxBacklog && ln.fd >= 0 && !ln.full() && ln.accept(); n++ {
 	}
 }
 
@@ -173,10 +181,7 @@ func (ln *Listener) accept() bool {
 	fd, peer, err := anet.Accept(ln.fd)
 	switch {
 	case err == nil:
-		ln.count.Add(1)
-		to, h := ln.choose(peer)
-		to.n.Add(1)
-		ln.deliver(to, h, fd, peer)
+		ln.deliver(fd, peer)
 	case errors.Is(err, anet.ErrAborted): // that peer gave up while it waited
 	case err == anet.ErrWouldBlock:
 		return false
@@ -188,7 +193,17 @@ func (ln *Listener) accept() bool {
 }
 
 // deliver makes a connection of fd on its loop.
-func (ln *Listener) deliver(to *Loop, h *Handler, fd int, peer netip.AddrPort) {
+func (ln *Listener) deliver(fd int, peer netip.AddrPort) {
+	var to *Loop
+	defer func() {
+		if to == nil {
+			_ = anet.Close(fd) // choose has panicked
+		}
+	}()
+	to, h := ln.choose(peer)
+	to.n.Add(1)
+	ln.count.Add(1)
+	ln.l.taken.Add(ln.each)
 	if to == ln.l {
 		to.accepted(ln, h, fd, peer)
 		return
@@ -211,43 +226,56 @@ func (ln *Listener) drop(to *Loop, fd int) {
 func (l *Loop) accepted(ln *Listener, h *Handler, fd int, peer netip.AddrPort) {
 	c := l.newConn(h)
 	c.peer = peer
-	if err := l.attach(c, fd); err != nil {
+	if l.over || l.attach(c, fd) != nil {
 		ln.drop(l, fd)
 		return
 	}
 	c.ln = ln
 	if h.Open != nil {
 		h.Open(c)
-		c.after()
+		if l.owns(c) {
+			c.after()
+		}
 	}
 }
 
-// rest stops watching the listener if it has all the connections that it may have,
-// and reports whether it rests.
+// full reports whether the listener has all the connections that it may have.
+func (ln *Listener) full() bool {
+	return ln.count.Load() >= ln.max || ln.l.taken.Load()+ln.each > ln.budget
+}
+
+// rest stops watching the listener if it is full, and reports whether it rests.
 func (ln *Listener) rest() bool {
-	if ln.count.Load() < ln.max {
+	if !ln.full() {
 		return false
 	}
-	ln.resting.Store(true)
-	if ln.count.Load() < ln.max { // one has closed meanwhile, on another loop
-		ln.resting.Store(false)
+	ln.l.resting.Store(true)
+	if !ln.full() { // one has closed meanwhile, on another loop
 		return false
 	}
 	_ = ln.l.el.DeleteFileEvent(ln.fd, ae.Readable)
 	return true
 }
 
-// released notes that a connection has closed.
+// released notes that a connection has closed, and wakes the listeners that rest.
 func (ln *Listener) released() {
+	l := ln.l
 	ln.count.Add(-1)
-	if ln.resting.Load() && ln.resting.CompareAndSwap(true, false) {
-		_ = ln.l.el.Post(func(*ae.EventLoop) { ln.watch() }) // a closed loop has no listener
+	l.taken.Add(-ln.each)
+	if l.resting.Load() && l.resting.CompareAndSwap(true, false) {
+		_ = l.el.Post(func(*ae.EventLoop) { // a closed loop has no listener
+			for _, ln := range l.lns {
+				ln.watch()
+			}
+		})
 	}
 }
 
-// watch goes on accepting, if that is possible now.
-func (ln *Listener) watch() bool {
-	return ln.fd < 0 || ln.l.el.CreateFileEvent(ln.fd, ae.Readable, ln.onReadable) == nil
+// watch goes on accepting, or tries again later.
+func (ln *Listener) watch() {
+	if ln.fd >= 0 && ln.l.el.CreateFileEvent(ln.fd, ae.Readable, ln.onReadable) != nil {
+		ln.sleep()
+	}
 }
 
 // sleep stops watching the listener for a while.
@@ -255,9 +283,7 @@ func (ln *Listener) sleep() {
 	_ = ln.l.el.DeleteFileEvent(ln.fd, ae.Readable)
 	ln.l.el.DeleteTimeEvent(ln.pause)
 	ln.pause = ln.l.el.CreateTimeEvent(acceptPause, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-		if !ln.watch() {
-			return acceptPause
-		}
+		ln.watch()
 		return ae.NoMore
 	})
 }

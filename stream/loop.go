@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -23,24 +24,31 @@ type Loop struct {
 	dialing map[*Conn]struct{} // those that have none yet
 	lns     []*Listener
 	n       atomic.Int64 // connections whose Close has not been called; a Group's acceptor raises it
+	taken   atomic.Int64 // descriptors of what lns have accepted; any loop of a Group lowers it
+	resting atomic.Bool  // one of lns waits for that
 
 	readable, writable ae.FileProc // method values, made once
+	alarm              ae.TimeProc
 
 	buf  []byte   // what is read goes here; nil while a callback uses it
 	vec  [][]byte // for one Writev
 	pool pool
 
-	work  []*Conn // what settle has to look at before the loop sleeps
-	spare []*Conn // the last such slice
-	held  []*Conn // output that beforeSend holds back
+	work []*Conn // what settle has to look at before the loop sleeps,
+	head int     // from here on
+	held []*Conn // output that beforeSend holds back
 
 	beforeSend func() bool
 	wheel      wheel
+	noted      bool    // somebody has asked for the time since catchUp
 	blind      []*Conn // nothing is watched, so a reset has to be looked for
 	looking    bool    // the time event that does is armed
 
 	down       func() // called when the last connection has ended
 	stopping   bool   // Shutdown was called
+	draining   bool   // the listeners are closed: those of connections are called
+	shut       int    // the descriptor that comes next there
+	over       bool   // the grace has ended, or the last connection
 	removeHook func()
 }
 
@@ -58,11 +66,18 @@ const (
 // with ProcessEvents passes CallBeforeSleep, as Main and Run do. Otherwise el is
 // the caller's, with descriptors, time events and hooks of its own.
 func On(el *ae.EventLoop) *Loop {
-	l := &Loop{el: el, epoch: time.Now(), dialing: map[*Conn]struct{}{}}
-	l.readable, l.writable = l.onReadable, l.onWritable
+	if el == nil {
+		panic("stream: On a nil EventLoop")
+	}
+	// The epoch is no later than any time of an iteration.
+	l := &Loop{el: el, epoch: el.Now(), dialing: map[*Conn]struct{}{}}
+	l.readable, l.writable, l.alarm = l.onReadable, l.onWritable, l.onAlarm
 	l.removeHook = el.AddBeforeSleep(l.onBeforeSleep)
 	return l
 }
+
+// closed reports whether the event loop is.
+func (l *Loop) closed() bool { return errors.Is(l.el.DeleteFileEvent(0, ae.None), ae.ErrClosed) }
 
 // EventLoop returns the loop that l is on.
 func (l *Loop) EventLoop() *ae.EventLoop { return l.el }
@@ -153,21 +168,24 @@ func (l *Loop) attach(c *Conn, fd int) error {
 		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)))...)
 	}
 	l.conns[fd] = c
-	c.last = l.now()
+	c.last = l.exactly()
 	l.time(c)
 	return nil
 }
 
 // detach takes c's descriptor out of everything, but does not close it.
 func (l *Loop) detach(c *Conn) {
-	if c.fd < 0 {
-		return
-	}
-	_ = l.el.DeleteFileEvent(int(c.fd), ae.Readable|ae.Writable) // the loop may be closed
-	c.mask = ae.None
-	l.conns[c.fd] = nil
 	l.wheel.remove(c)
+	if fd := int(c.fd); fd >= 0 && fd < len(l.conns) && l.conns[fd] == c {
+		_ = l.el.DeleteFileEvent(fd, ae.Readable|ae.Writable) // the loop may be closed
+		c.mask = ae.None
+		l.conns[fd] = nil
+	}
 }
+
+// owns reports whether c is on l. A callback may have moved it to another loop, and
+// then it is for another goroutine to look at: only this may be asked.
+func (l *Loop) owns(c *Conn) bool { return c.loop() == l && c.flags&moving == 0 }
 
 // later has settle look at c before the loop sleeps.
 func (l *Loop) later(c *Conn) {
@@ -180,11 +198,12 @@ func (l *Loop) later(c *Conn) {
 // onBeforeSleep does what methods and callbacks have left to do. All input comes
 // first, so that its replies go out in the same batch of sends.
 func (l *Loop) onBeforeSleep(*ae.EventLoop) {
-	if len(l.held) > 0 {
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
-	}
+	defer func() {
+		if l.noted {
+			l.catchUp()
+		}
+	}()
+	l.release()
 	for round := 0; len(l.work) > 0; round++ {
 		if round == maxRounds {
 			_ = l.el.Post(func(*ae.EventLoop) {}) // no sleep: there is more to do
@@ -192,44 +211,73 @@ func (l *Loop) onBeforeSleep(*ae.EventLoop) {
 		}
 		l.settleAll()
 	}
-	if l.down != nil && l.n.Load() == 0 {
+	if l.draining && l.down != nil && l.n.Load() == 0 {
 		down := l.down
-		l.down = nil
+		l.down, l.over = nil, true
 		l.removeHook()
 		down()
 	}
 }
 
-// settleAll takes one batch of work.
-func (l *Loop) settleAll() {
-	batch := l.work
-	l.work, l.spare = l.spare[:0], nil
-	next := 0
-	defer func() {
-		l.work = append(l.work, batch[next:]...) // a callback has panicked
-		clear(batch)
-		l.spare = batch[:0]
-	}()
+// release has looked at again what beforeSend held back.
+func (l *Loop) release() {
+	l.work = append(l.work, l.held...)
+	clear(l.held)
+	l.held = l.held[:0]
+}
 
-	for _, c := range batch {
-		if c.loop() == l {
+// settleAll takes one batch of work. A callback may panic, and it may run the loop
+// or close it, which then does a part of that work: so all of it stays in l.
+func (l *Loop) settleAll() {
+	for i := l.head; i < len(l.work); i++ {
+		if c := l.work[i]; l.owns(c) {
 			c.resume()
 		}
 	}
-	hold := l.beforeSend != nil && !l.beforeSend()
-	for next < len(batch) {
-		c := batch[next]
-		next++
-		if c.loop() != l {
-			continue // it has moved, and is another goroutine's
-		}
-		if hold && c.queued > 0 {
+	hold := l.beforeSend != nil && !l.sendBatch()
+	for n := len(l.work) - l.head; n > 0 && l.head < len(l.work); n-- {
+		c := l.work[l.head]
+		l.work[l.head] = nil
+		l.head++
+		switch {
+		case !l.owns(c):
+		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
+			l.work = append(l.work, c) // since it was resumed
+		case hold && c.queued > 0:
+			c.hold()
 			l.held = append(l.held, c)
-			continue
+		default:
+			c.flags &^= inWork
+			c.settle()
 		}
-		c.flags &^= inWork
-		c.settle()
 	}
+
+	left := copy(l.work, l.work[l.head:])
+	clear(l.work[left:])
+	l.work, l.head = l.work[:left], 0
+}
+
+// sendBatch calls BeforeSend and sends what it covers. What callbacks write from now
+// on waits for the next batch. It returns false if output is to be held back.
+func (l *Loop) sendBatch() bool {
+	batch := l.work[l.head:]
+	if !slices.ContainsFunc(batch, func(c *Conn) bool { return l.sendable(c) }) {
+		return true
+	}
+	if !l.beforeSend() {
+		return false
+	}
+	for _, c := range l.work[l.head:] { // BeforeSend may have run the loop
+		if l.sendable(c) {
+			c.flush()
+		}
+	}
+	return true
+}
+
+// sendable reports whether c has output that can be offered to the kernel.
+func (l *Loop) sendable(c *Conn) bool {
+	return l.owns(c) && c.queued > 0 && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs
@@ -244,7 +292,31 @@ func (l *Loop) takeBuf() []byte {
 }
 
 // now is the iteration's time, on a clock that starts with l.
-func (l *Loop) now() int64 { return int64(l.el.Now().Sub(l.epoch)) }
+func (l *Loop) now() int64 {
+	l.noted = true
+	return int64(l.el.Now().Sub(l.epoch))
+}
+
+// catchUp returns the time as it is. When a callback has run for long, what was
+// noted in this iteration may have happened after it: Idle is not early, so all of
+// it is taken to be of now. That is rare, and a look at every connection is cheap
+// beside such a callback.
+func (l *Loop) catchUp() int64 {
+	noted, now := l.now(), int64(time.Since(l.epoch))
+	if now-noted >= 1<<fine {
+		for _, c := range l.conns {
+			if c != nil && c.last == noted {
+				c.last = now
+			}
+		}
+	}
+	l.noted = false
+	return now
+}
+
+// exactly is the time, for what is done once in a connection's life: a callback that
+// runs long makes now too early.
+func (l *Loop) exactly() int64 { return int64(time.Since(l.epoch)) }
 
 // time has the wheel find c when something is due.
 func (l *Loop) time(c *Conn) {
@@ -254,36 +326,37 @@ func (l *Loop) time(c *Conn) {
 		return
 	}
 	w := &l.wheel
-	if w.used == [2]uint64{} {
+	if w.used == [3]uint64{} {
 		w.now = l.now()
 	}
 	w.place(c, due)
-	if at, _ := w.next(); w.alarm == 0 || at < w.alarm {
+	l.arm()
+}
+
+// arm has the loop call onAlarm when the wheel has something to look at.
+func (l *Loop) arm() {
+	w := &l.wheel
+	if at, ok := w.next(); ok && (w.alarm == 0 || at < w.alarm) {
 		l.el.DeleteTimeEvent(w.event)
 		w.alarm = at
-		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.onAlarm)
+		w.event = l.el.CreateTimeEvent(time.Until(l.epoch.Add(time.Duration(at))), l.alarm)
 	}
 }
 
 // onAlarm looks at the connections whose time has come.
 func (l *Loop) onAlarm(*ae.EventLoop, ae.TimeEventID) time.Duration {
-	w := &l.wheel
-	w.advance(int64(time.Since(l.epoch)), l.look)
-	at, ok := w.next()
-	if !ok {
-		w.alarm = 0
-		return ae.NoMore
-	}
-	w.alarm = at
-	return max(0, time.Until(l.epoch.Add(time.Duration(at))))
+	l.wheel.alarm = 0
+	defer l.arm() // also when a callback panics
+	l.wheel.advance(l.catchUp(), l.look)
+	return ae.NoMore
 }
 
 // look ends c, or puts it off.
 func (l *Loop) look(c *Conn) {
-	if c.flags&dead != 0 {
-		return
+	now := l.exactly()
+	if c.flags&toOpen != 0 {
+		c.last = now // it has not even begun
 	}
-	now := int64(time.Since(l.epoch))
 	if due, ok := c.due(); !ok || due > now {
 		l.time(c)
 		return
@@ -301,7 +374,9 @@ func (l *Loop) look(c *Conn) {
 		c.last = now
 		l.time(c)
 		c.h.Idled(c)
-		l.later(c)
+		if l.owns(c) {
+			l.later(c)
+		}
 	}
 }
 
@@ -328,6 +403,9 @@ func (l *Loop) end(c *Conn, err error) {
 		c.ln.released()
 		c.ln = nil
 	}
+	if c.flags&inWork != 0 {
+		l.release() // it may be held
+	}
 	l.later(c)
 }
 
@@ -351,27 +429,61 @@ func (l *Loop) Shutdown(grace time.Duration, done func()) error {
 	if done == nil {
 		done = func() {}
 	}
-	if err := l.el.Post(func(*ae.EventLoop) { l.drain(grace, done) }); err != nil {
+	if err := l.el.Post(func(*ae.EventLoop) { l.drain() }); err != nil {
 		return err
 	}
-	l.stopping = true
+	l.stopping, l.down = true, done
+	l.endAfter(grace)
 	return nil
 }
 
-func (l *Loop) drain(grace time.Duration, done func()) {
-	for _, ln := range slices.Clone(l.lns) {
-		ln.acceptAll()
-		ln.Close()
-	}
-	l.down = done
+// endAfter has what is left after grace ended.
+func (l *Loop) endAfter(grace time.Duration) {
 	l.el.CreateTimeEvent(grace, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		l.over = true
 		l.abortAll(ErrShutdown)
 		return ae.NoMore
 	})
-	for c := range l.All() {
-		if c.h.Shutdown != nil {
-			c.h.Shutdown(c)
+}
+
+// drain closes the listeners and calls each Shutdown. When a callback has panicked
+// it goes on behind that.
+func (l *Loop) drain() {
+	finished := false
+	defer func() {
+		if !finished {
+			_ = l.el.Post(func(*ae.EventLoop) { l.drain() }) // a closed loop has nothing left
 		}
+	}()
+	l.acceptRest()
+	l.draining = true
+	for l.shut < len(l.conns) {
+		c := l.conns[l.shut]
+		l.shut++
+		if c != nil && c.Open() {
+			c.shutDown()
+		}
+	}
+	finished = true
+}
+
+// acceptRest closes the listeners, behind those who wait in their backlogs.
+func (l *Loop) acceptRest() {
+	for len(l.lns) > 0 {
+		ln := l.lns[0]
+		ln.acceptAll()
+		ln.Close()
+	}
+}
+
+// shutDown calls Shutdown, once; for one that is not open yet, after Open.
+func (c *Conn) shutDown() {
+	if c.flags&(toOpen|told) != 0 {
+		return
+	}
+	c.flags |= told
+	if c.h.Shutdown != nil {
+		c.h.Shutdown(c)
 	}
 }
 
@@ -388,18 +500,20 @@ func (l *Loop) abortAll(err error) {
 }
 
 // Close ends everything at once, as the end of a grace does, and calls each Close,
-// the only method here that does: for a loop that runs no more. It does not close
-// the EventLoop.
+// the only method here that does: for a loop that runs no more. Inside the Data of a
+// connection that one's Close comes when Data has returned. A panic in a Close leaves
+// the rest to another call. It does not close the EventLoop.
 func (l *Loop) Close() {
-	l.stopping = true
-	for _, ln := range slices.Clone(l.lns) {
-		ln.Close()
+	l.stopping, l.over = true, true
+	for len(l.lns) > 0 {
+		l.lns[0].Close()
 	}
-	for l.n.Load() > 0 {
+	for {
 		l.abortAll(ErrShutdown)
-		l.work = append(l.work, l.held...)
-		clear(l.held)
-		l.held = l.held[:0]
+		l.release()
+		if l.head == len(l.work) {
+			break // one whose Data is running ends when that returns
+		}
 		l.settleAll()
 	}
 	l.removeHook()
@@ -421,8 +535,8 @@ func (l *Loop) watchBlind(c *Conn) {
 
 func (l *Loop) lookForResets(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	l.blind = slices.DeleteFunc(l.blind, func(c *Conn) bool {
-		if c.loop() != l {
-			return true // it has moved, and is another goroutine's
+		if !l.owns(c) {
+			return true
 		}
 		if c.flags&dead == 0 && c.mask == ae.None {
 			if err := anet.SocketError(int(c.fd)); err != nil {

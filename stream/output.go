@@ -44,6 +44,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	if c.flags&busy == 0 {
 		l.later(c)
+	} else if c.flags&blocked != 0 {
+		c.update() // Data may run the loop until this is sent
 	}
 	if c.flags&dead != 0 {
 		return 0, c.ext.err
@@ -125,7 +127,17 @@ func (c *Conn) flush() {
 	if c.flags&blocked != 0 && c.queued > c.h.limit() && c.flags&dead == 0 {
 		l.end(c, ErrSlow)
 	}
-	c.mark()
+	c.mark(c.flags&blocked != 0)
+}
+
+// hold keeps output back that BeforeSend does not let go: as if the kernel had
+// refused it, but without watching for room.
+func (c *Conn) hold() {
+	c.flags &^= blocked
+	c.mark(true)
+	if c.fd >= 0 {
+		c.update()
+	}
 }
 
 // sent notes what became of a send.
@@ -169,10 +181,10 @@ func (c *Conn) pop(n int) {
 }
 
 // mark applies High and Low: to the connection's own input, or to that of the one
-// it is joined to.
-func (c *Conn) mark() {
+// it is joined to. waits says that what is queued cannot be sent now.
+func (c *Conn) mark(waits bool) {
 	switch {
-	case c.flags&full == 0 && (c.flags&blocked != 0 || c.fd < 0) && c.queued >= c.h.high():
+	case c.flags&full == 0 && waits && c.queued >= c.h.high():
 		c.flags |= full
 		if j := c.joinedTo(); j != nil {
 			j.pause(byJoin)

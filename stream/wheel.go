@@ -16,11 +16,10 @@ import (
 // of 1.07 s. Who is due later than that waits in the last slot of the second ring,
 // and is looked at on the way.
 type wheel struct {
-	slots [2 * ring]*Conn // by slot: the first of a doubly linked list
-	used  [2]uint64       // by ring: which slots are not empty
-	now   int64           // the time up to which slots have been emptied
+	slots [2*ring + 1]*Conn // by slot: the first of a doubly linked list
+	used  [3]uint64         // by ring: which slots are not empty
+	now   int64             // the time up to which slots have been emptied
 
-	due   []*Conn // a slice for advance
 	event ae.TimeEventID
 	alarm int64 // when event is due, or 0
 }
@@ -30,11 +29,11 @@ const (
 	fine     = 24 // a slot of the first ring is 1<<24 ns
 	coarse   = 30 // a slot of the second ring is 1<<30 ns, 64 of the first
 	unplaced = -1
+	dueNow   = 2 * ring // the slot of those that advance is to look at
 )
 
 // place puts c where it is found once due has come, or before.
 func (w *wheel) place(c *Conn, due int64) {
-	w.remove(c)
 	slot := max(due>>fine+1, w.now>>fine+1) // rounded up: never early
 	level := 0
 	if slot-w.now>>fine >= ring {
@@ -45,14 +44,19 @@ func (w *wheel) place(c *Conn, due int64) {
 		}
 	}
 
-	i := level*ring + int(slot%ring)
-	c.slot = int16(i)
-	c.prev, c.next = nil, w.slots[i]
+	w.put(c, level*ring+int(slot%ring))
+}
+
+// put puts c into a slot.
+func (w *wheel) put(c *Conn, slot int) {
+	w.remove(c)
+	c.slot = int16(slot)
+	c.next = w.slots[slot]
 	if c.next != nil {
 		c.next.prev = c
 	}
-	w.slots[i] = c
-	w.used[level] |= 1 << (i % ring)
+	w.slots[slot] = c
+	w.used[slot/ring] |= 1 << (slot % ring)
 }
 
 // remove takes c out, wherever it is.
@@ -73,6 +77,9 @@ func (w *wheel) remove(c *Conn) {
 
 // next returns when there is something to look at, or false if there never is.
 func (w *wheel) next() (at int64, ok bool) {
+	if w.slots[dueNow] != nil {
+		return w.now, true
+	}
 	for level, shift := range []int{fine, coarse} {
 		if w.used[level] == 0 {
 			continue
@@ -87,35 +94,22 @@ func (w *wheel) next() (at int64, ok bool) {
 }
 
 // advance empties the slots whose time has come by now, and has look called for
-// each connection that was in them and is nowhere else yet.
+// each connection that was in them. What look does to others of these, or that it
+// panics, or runs the loop, which may come here again, changes nothing for the rest.
 func (w *wheel) advance(now int64, look func(c *Conn)) {
-	due := w.due
-	w.due = nil // look may run the loop, which may come here again
 	for level, shift := range []int{fine, coarse} {
 		first, last := w.now>>shift+1, now>>shift
 		for s := first; s <= last && s < first+ring; s++ {
 			i := level*ring + int(s%ring)
 			for c := w.slots[i]; c != nil; c = w.slots[i] {
-				w.remove(c)
-				due = append(due, c)
+				w.put(c, dueNow)
 			}
 		}
 	}
 	w.now = max(w.now, now)
 
-	next := 0
-	defer func() {
-		for _, c := range due[next:] { // look has panicked
-			w.place(c, now)
-		}
-		clear(due)
-		w.due = due[:0]
-	}()
-	for next < len(due) {
-		c := due[next]
-		next++
-		if c.slot == unplaced {
-			look(c)
-		}
+	for c := w.slots[dueNow]; c != nil; c = w.slots[dueNow] {
+		w.remove(c)
+		look(c)
 	}
 }

@@ -1,0 +1,248 @@
+package stream
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+	"golang.org/x/sys/unix"
+)
+
+// The wheel against a plain list.
+func TestTheWheelAgreesWithAList(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		var w wheel
+		dues := map[*Conn]int64{}
+		var conns []*Conn
+		for range 20 {
+			conns = append(conns, &Conn{slot: unplaced})
+		}
+		now := int64(rng.IntN(1 << 40))
+		w.now = now
+		for range 300 {
+			c := conns[rng.IntN(len(conns))]
+			switch rng.IntN(4) {
+			case 0:
+				w.remove(c)
+				delete(dues, c)
+			case 1:
+				due := now + rng.Int64N(1<<(10+rng.IntN(33)))
+				w.place(c, due)
+				dues[c] = due
+			default:
+				at, ok := w.next()
+				if ok != (len(dues) > 0) {
+					t.Fatalf("seed %d: next is %v with %d in the wheel", seed, ok, len(dues))
+				}
+				if rng.IntN(2) == 0 && ok {
+					now = max(now, at)
+				} else {
+					now += rng.Int64N(1 << (20 + rng.IntN(20)))
+				}
+				w.advance(now, func(c *Conn) {
+					due, ok := dues[c]
+					if !ok {
+						t.Fatalf("seed %d: a look at one that is not in the wheel", seed)
+					}
+					if due > now {
+						w.place(c, due)
+						return
+					}
+					delete(dues, c)
+				})
+				for _, due := range dues {
+					if due < now-1<<fine {
+						t.Fatalf("seed %d: %v late, and nobody has looked", seed, time.Duration(now-due))
+					}
+				}
+				for c, due := range dues {
+					if at, ok := w.next(); !ok || at > due+1<<fine {
+						t.Fatalf("seed %d: next is %d, %v, but %d is due (slot %d)", seed, at, ok, due, c.slot)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestIdleForEverIsNever(t *testing.T) {
+	r := newRig(t)
+	var end error
+	c, _ := r.pair(&Handler{Data: allOf, Idle: math.MaxInt64, Linger: math.MaxInt64, Close: func(_ *Conn, err error) { end = err }})
+	over := false
+	r.el.CreateTimeEvent(60*time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		c.Close()
+		r.el.CreateTimeEvent(60*time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+			over = true
+			return ae.NoMore
+		})
+		return ae.NoMore
+	})
+	r.until("time", func() bool { return over })
+	if end != nil || r.l.Len() != 1 {
+		t.Errorf("it ended with %v, Len is %d", end, r.l.Len())
+	}
+	c.Abort()
+}
+
+// The time of an iteration can be older than the Loop.
+func TestOnInsideALongCallback(t *testing.T) {
+	el, err := ae.New(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer el.Close()
+	for start := el.Now(); time.Since(start) < 50*time.Millisecond; {
+		runtime.Gosched()
+	}
+	r := &rig{t, el, On(el)}
+	defer r.l.Close()
+	idled := false
+	r.pair(&Handler{Data: allOf, Idle: time.Millisecond, Idled: func(*Conn) { idled = true }})
+	r.until("Idled", func() bool { return idled })
+}
+
+// Whoever recovers from a callback's panic can go on with the loop: all of it.
+func TestTimeoutsGoOnAfterAPanicInIdled(t *testing.T) {
+	r := newRig(t)
+	idled := map[*Conn]int{}
+	h := &Handler{Data: allOf, Idle: time.Millisecond, Idled: func(c *Conn) {
+		if idled[c]++; len(idled) == 1 && idled[c] == 1 {
+			panic("Idled")
+		}
+	}}
+	a, _ := r.pair(h)
+	b, _ := r.pair(h)
+	func() {
+		defer func() { recover() }()
+		r.until("a panic", func() bool { return false })
+	}()
+	r.until("Idled of both, again and again", func() bool { return idled[a] > 2 && idled[b] > 2 })
+}
+
+func TestADialThatHasFailedIsGarbage(t *testing.T) {
+	r := newRig(t)
+	closed := false
+	dial := func() weak.Pointer[Conn] {
+		c := r.l.Dial("unix", "/nowhere/at/all", time.Hour, &Handler{Close: func(*Conn, error) { closed = true }})
+		c.SetDeadline(time.Now().Add(time.Hour)) // after its end: nothing
+		return weak.Make(c)
+	}
+	first := dial()
+	second := func() weak.Pointer[Conn] {
+		c := r.l.Dial("tcp", refusing(t), 0, &Handler{Close: func(*Conn, error) { closed = true }})
+		c.SetDeadline(time.Now().Add(time.Hour))
+		return weak.Make(c)
+	}()
+	r.until("Close", func() bool { return closed && r.l.Len() == 0 })
+	r.settled()
+	runtime.GC()
+	if first.Value() != nil || second.Value() != nil {
+		t.Error("a dial that has failed is held until its deadline")
+	}
+}
+
+// refusing returns an address where nobody listens.
+func refusing(t testing.TB) string {
+	ln, err := anet.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer anet.Close(ln)
+	return anet.LocalString(ln)
+}
+
+// Idled must not come before Open.
+func TestNothingComesBeforeOpen(t *testing.T) {
+	r := newRig(t)
+	var calls []string
+	note := func(s string) func(*Conn) { return func(*Conn) { calls = append(calls, s) } }
+	a, b, err := anet.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.own(b)
+	r.el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		if _, err := r.l.Adopt(a, &Handler{Open: note("Open"), Idle: 1, Idled: note("Idled"), Shutdown: note("Shutdown")}); err != nil {
+			t.Error(err)
+		}
+		r.l.Shutdown(time.Hour, nil)
+		for start := time.Now(); time.Since(start) < 50*time.Millisecond; {
+			runtime.Gosched()
+		}
+		r.el.ProcessEvents(ae.AllEvents | ae.DontWait)
+		r.el.ProcessEvents(ae.AllEvents | ae.DontWait)
+		return ae.NoMore
+	})
+	r.until("calls", func() bool { return len(calls) > 2 })
+	if calls[0] != "Open" {
+		t.Errorf("calls %q", calls)
+	}
+}
+
+func TestDialOnAClosedLoopIsNotOpen(t *testing.T) {
+	for _, address := range []string{"localhost:1", "127.0.0.1:1", "[::1]:1", "bad"} {
+		r := newRig(t)
+		r.el.Close()
+		c := r.l.Dial("tcp", address, time.Second, &Handler{Close: func(*Conn, error) {}})
+		if c.Open() {
+			t.Errorf("%s: it is open", address)
+		}
+		if r.l.Len() != 0 {
+			t.Errorf("%s: Len is %d", address, r.l.Len())
+		}
+		if _, err := c.Write([]byte("x")); !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: Write: %v", address, err)
+		}
+	}
+	_ = unix.EINVAL
+}
+
+// A byte that moves after another's callback has run for long has not moved before
+// it: Idle is never early.
+func TestIdleIsNotEarlyAfterALongCallback(t *testing.T) {
+	const idle = 200 * time.Millisecond
+	r := newRig(t)
+	moved := map[*Conn]time.Time{}
+	early := time.Duration(0)
+	ends, slow := 0, true
+	h := &Handler{
+		Idle: idle,
+		Data: func(c *Conn, p []byte) int {
+			moved[c] = time.Now()
+			if slow {
+				slow = false
+				for time.Since(moved[c]) < idle*5/4 {
+					runtime.Gosched()
+				}
+			}
+			return len(p)
+		},
+		Close: func(c *Conn, err error) {
+			ends++
+			if !errors.Is(err, ErrIdle) {
+				t.Errorf("it ended with %v", err)
+			}
+			early = max(early, idle-time.Since(moved[c]))
+		},
+	}
+	var peers []int
+	for range 3 {
+		_, peer := r.pair(h)
+		peers = append(peers, peer)
+	}
+	for _, peer := range peers {
+		r.send(peer, "x")
+	}
+	r.until("the ends", func() bool { return ends == 3 })
+	if early > 0 {
+		t.Errorf("%v early", early)
+	}
+}
