@@ -352,7 +352,7 @@ func readSlowly(fd int, h hash.Hash, result chan<- int) {
 	buf := make([]byte, 3001)
 	total := 0
 	for {
-		anet.SetQuickAck(fd, true) // a sender of less than a segment waits for it
+		quickAck(fd)
 		n, err := anet.Read(fd, buf)
 		if err == anet.ErrWouldBlock {
 			ae.Wait(fd, ae.Readable, patience)

@@ -7,3 +7,5 @@ func segmentsSent(e *env, fd int) int {
 	e.Skip("no TCP_INFO")
 	return 0
 }
+
+func quickAck(int) {}
