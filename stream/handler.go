@@ -26,7 +26,8 @@ type Handler struct {
 	Data func(c *Conn, p []byte) int
 
 	// EOF says that the peer has finished sending. It may still read: what was
-	// written goes out, and more can be written. Nil is Close.
+	// written goes out, and more can be written. Input that Data has left is not
+	// offered again; Detach returns it. Nil is Close.
 	EOF func(c *Conn)
 
 	// Drained says that Queued had reached High and is at Low again.
@@ -67,8 +68,9 @@ type Handler struct {
 	// is never cut off. 0 is 16 MiB.
 	Limit int
 
-	// MaxInput bounds input that waits: when Data has used nothing of so much the
-	// connection ends with ErrTooLong. 0 is 1 MiB. What Need asks for may be more.
+	// MaxInput bounds input that waits: when Data has used nothing of so much, or
+	// leaves 64 KiB more than that each time, the connection ends with ErrTooLong.
+	// 0 is 1 MiB. What Need asks for may be more.
 	MaxInput int
 
 	// Linger is how long Close waits for a peer that takes nothing of what was

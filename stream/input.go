@@ -114,7 +114,11 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			return
 		}
 	}
-	if used == 0 && c.pauses == 0 && c.in.end-c.in.start >= max(c.h.maxInput(), c.need) {
+	limit := max(c.h.maxInput(), c.need)
+	if used > 0 {
+		limit += readSize
+	}
+	if c.pauses == 0 && c.flags&ready == 0 && len(c.in.bytes()) >= limit {
 		l.end(c, ErrTooLong)
 	}
 }

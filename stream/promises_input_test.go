@@ -216,6 +216,20 @@ var inputPromises = []promise{
 		e.send(peer, "x")
 		e.ended(r, stream.ErrTooLong)
 	}},
+	{"LeavingMoreAndMoreIsTooLong", "Data that always takes less than comes does not make the connection's input grow without bound", both, func(e *env) {
+		r := &record{}
+		c, peer := e.pair(r.of(stream.Handler{MaxInput: 1000, Data: func(*stream.Conn, []byte) int { return 1 }}))
+		sent := 0
+		e.until("the end", func() bool {
+			n, _ := anet.Write(peer, make([]byte, 4096))
+			sent += n
+			return r.closed()
+		})
+		if sent < 64<<10 || c.Open() {
+			e.Errorf("open %v after %d bytes", c.Open(), sent)
+		}
+		e.ended(r, stream.ErrTooLong)
+	}},
 	{"PausedIsNotTooLong", "Data that pauses and uses nothing of much has not met too long a message", both, func(e *env) {
 		r := &record{}
 		got := 0
