@@ -147,10 +147,9 @@ type EventLoop struct {
 
 	clock time.Time // what Now returns; zero until somebody asks
 
-	door    door         // the only part that other goroutines touch
-	depth   int          // iterations under way, one inside the other
-	running bool         // a Main or Run is under way
-	done    *atomic.Bool // of a Run: whether its context is done
+	door  door         // the only part that other goroutines touch
+	depth int          // iterations under way, one inside the other
+	done  *atomic.Bool // of a Run: whether its context is done
 
 	beforeSleep []*hook
 	afterSleep  []*hook
@@ -388,15 +387,15 @@ func (el *EventLoop) AddAfterSleep(fn func(el *EventLoop)) (remove func()) {
 	return el.addHook(&el.afterSleep, fn)
 }
 
-// addHook never changes a list in place: whoever walks it goes on with the hooks
-// that were there when the walk began.
+// addHook leaves what a list has in its place, and so does the removal: whoever
+// walks it goes on with the hooks that were there when the walk began.
 func (el *EventLoop) addHook(list *[]*hook, fn func(el *EventLoop)) (remove func()) {
 	if fn == nil {
 		panic("ae: nil hook")
 	}
 	h := &hook{fn}
 	if !el.closed {
-		*list = append(slices.Clip(*list), h)
+		*list = append(*list, h)
 	}
 	return func() {
 		h.fn = nil
@@ -436,12 +435,9 @@ func (el *EventLoop) Now() time.Time {
 // poller says. A panic in a callback goes up to Main's caller, who may recover it:
 // the loop is consistent, and Main can be called again. (aeMain)
 func (el *EventLoop) Main() error {
-	if el.depth > 0 || el.running {
+	if el.depth > 0 {
 		return ErrRunning
 	}
-	el.running = true
-	defer func() { el.running = false }()
-
 	for {
 		if el.closed {
 			return ErrClosed
@@ -458,7 +454,7 @@ func (el *EventLoop) Main() error {
 // Run is Main, ended by ctx too: it then returns context.Cause(ctx), and the loop
 // can be run again.
 func (el *EventLoop) Run(ctx context.Context) error {
-	if el.depth > 0 || el.running {
+	if el.depth > 0 {
 		return ErrRunning
 	}
 	done := new(atomic.Bool) // not the loop's own: AfterFunc may set it after the end of Run
@@ -574,7 +570,7 @@ func (el *EventLoop) sleepTime(flags Flags) time.Duration {
 // later poll, by a call of ProcessEvents from a callback, replaces what is left.
 func (el *EventLoop) dispatch(batch uint32, ready int) int {
 	n := 0
-	for i := 0; i < ready && el.polls == batch && !el.closed; i++ {
+	for i := 0; i < ready && el.polls == batch; i++ {
 		fd, mask := int(el.fired[i].fd), el.fired[i].mask
 		if fd == el.door.readFD {
 			el.door.drain()

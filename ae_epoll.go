@@ -97,7 +97,7 @@ func (e *epoll) set(fd int, slot epollSlot) {
 }
 
 func sleepers(slot epollSlot) int {
-	if slot.sleepy && slot.mask != None {
+	if slot.sleepy {
 		return 1
 	}
 	return 0
@@ -124,8 +124,11 @@ func maySleep(fd int) bool {
 		return false
 	}
 	st, err := statPollable(fd)
+	if err != nil {
+		return true // a regular file that can be polled is one on FUSE
+	}
 	kind := st.Mode & unix.S_IFMT
-	return err != nil || kind != unix.S_IFIFO && kind != unix.S_IFSOCK
+	return kind != unix.S_IFIFO && kind != unix.S_IFSOCK
 }
 
 // epollCtl is epoll_ctl(2). The kernel asks the file's poll operation when it
@@ -155,7 +158,7 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 	}
 	var ready int
 	var err error
-	if d == 0 || len(e.lost) > 0 {
+	if d == 0 {
 		ready, err = e.look()
 	} else {
 		ready, err = e.sleep(d)

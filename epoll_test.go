@@ -50,6 +50,19 @@ func TestDeletedDescriptorsLeaveThePollerInPeace(t *testing.T) {
 	}
 }
 
+// Nor must a delete of one event: the kernel has to know of it.
+func TestDeletedEventsLeaveThePollerInPeace(t *testing.T) {
+	el, e, a, _ := epollLoop(t)
+	if err := el.CreateFileEvent(a, Readable|Writable, func(*EventLoop, int, Mask) {}); err != nil {
+		t.Fatal(err)
+	}
+	el.DeleteFileEvent(a, Writable)
+	before := e.fd
+	if n := look(t, el); n != 0 || e.fd != before {
+		t.Errorf("%d calls; the poller was %d and is %d", n, before, e.fd)
+	}
+}
+
 // After a close without a delete the number is another file's, and what is
 // registered for it is the new owner's alone.
 func TestAReusedNumberStartsAnew(t *testing.T) {
@@ -213,20 +226,40 @@ func TestTheLoopIsBackOnTheRawPathWithoutSleepers(t *testing.T) {
 	watch(fd, Readable)
 	want(1, "watched again")
 	unix.Dup3(r, fd, unix.O_CLOEXEC) // closes the eventfd
+	el.DeleteFileEvent(r, Readable)
 	unix.Close(r)
 	watch(fd, Readable)
 	want(0, "the number belongs to a pipe")
 	el.DeleteFileEvent(fd, Readable)
 	unix.Close(fd)
 
+	free := eventfd() // where a new poller goes, and not to the number of the next one
 	fd = eventfd()
 	watch(fd, Readable)
+	unix.Close(free)
 	unix.Close(fd)
 	watch(b, Readable)
-	if !e.rebuild() {
-		t.Fatal("there is no new poller")
+	for range 2 {
+		if !e.rebuild() {
+			t.Fatal("there is no new poller")
+		}
 	}
 	want(1, "closed without a delete")
+	if len(e.lost) != 1 || e.lost[0] != fd {
+		t.Errorf("lost: %d, want %d, once", e.lost, fd)
+	}
 	look(t, el)
 	want(0, "found to be lost")
+
+	fd = eventfd()
+	defer unix.Close(fd)
+	watch(fd, Readable)
+	unix.Dup3(w, fd, unix.O_CLOEXEC) // closes the eventfd
+	e.rebuild()
+	want(1, "reused, and known to be lost")
+	watch(fd, Readable)
+	want(0, "the pipe is watched in its place")
+	if look(t, el); el.FileEvents(fd) != Readable {
+		t.Error("what is lost took with it what is watched")
+	}
 }

@@ -158,10 +158,6 @@ func (d *door) awake() {
 // interrupt ends the loop's sleep, or the next one if it does not sleep.
 func (d *door) interrupt() {
 	d.mu.Lock()
-	if d.refusing {
-		d.mu.Unlock()
-		return
-	}
 	d.interrupted = true
 	d.unlockAndWake()
 }

@@ -2,6 +2,7 @@ package ae
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,5 +148,28 @@ func TestMillisecondsAreRoundedUp(t *testing.T) {
 		if got := millis(d); got != want {
 			t.Errorf("%v is %d ms, want %d", d, got, want)
 		}
+	}
+}
+
+// With one processor a loop that goes to sleep holds it until the scheduler's
+// monitor looks: whoever is ready has to run before.
+func TestOneProcessorIsYieldedBeforeASleep(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const rounds = 50
+	var d door
+	var ran atomic.Int32
+	first := 0
+	for i := range int32(rounds) {
+		go ran.Add(1)
+		d.yield()
+		if ran.Load() > i {
+			first++
+		}
+		for ran.Load() <= i {
+			runtime.Gosched()
+		}
+	}
+	if first < rounds/2 { // now and then the scheduler takes the loop itself first
+		t.Errorf("another goroutine ran first %d of %d times", first, rounds)
 	}
 }

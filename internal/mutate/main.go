@@ -57,10 +57,11 @@ func mutate(only, part string) (ok bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(tree)
-	if err := unbroken(tree, todo); err != nil {
+	longest, err := unbroken(tree, todo)
+	if err != nil {
 		return false, err
 	}
-	survivors, err := runAll(tree, todo)
+	survivors, err := runAll(tree, todo, longest)
 	fmt.Printf("%d of %d mutants killed in %v\n", len(todo)-len(survivors), len(todo), time.Since(start).Round(time.Second))
 	for _, m := range survivors {
 		fmt.Printf("survived: %s: %s\n", m.file, m.name)

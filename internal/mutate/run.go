@@ -29,10 +29,8 @@ var suites = []struct {
 // slow tests, most of them under strace, run only for the mutants that name them.
 const slow = "TestWithoutEpoll|TestInterrupted|TestNewReturns|TestAnIdleLoop|TestInjected|TestEveryCallThatFails|TestSoak|FUSE"
 
-const (
-	limit    = 40 * time.Second // for the tests of one package
-	patience = "5s"             // for what a broken loop never does
-)
+// patience is how long a test waits for what a broken loop never does.
+const patience = "5s"
 
 // snapshot copies the repository to a new directory, except what no test here
 // needs.
@@ -70,37 +68,47 @@ func snapshot(root string) (dir string, err error) {
 	return dir, nil
 }
 
+// suite is what is run for a mutant.
+type suite struct {
+	packages, tags, run string
+	race                bool
+}
+
+func (m mutant) suite() suite {
+	return suite{strings.Join(m.packages(), " "), m.tags, m.run, m.race}
+}
+
+// limits says how long the tests of a suite may take.
+type limits map[suite]time.Duration
+
 // unbroken makes sure that the tests which are to kill these mutants pass as long
-// as nothing is broken, and that there are any.
-func unbroken(tree string, todo []mutant) error {
-	type suite struct {
-		packages, tags, run string
-		race                bool
-	}
-	passed := map[suite]bool{}
+// as nothing is broken, and that there are any. It returns how long they may take
+// when something is: machines differ, and two mutants run at a time.
+func unbroken(tree string, todo []mutant) (limits, error) {
+	longest := limits{}
 	for _, m := range todo {
-		s := suite{strings.Join(m.packages(), " "), m.tags, m.run, m.race}
-		if passed[s] {
+		s := m.suite()
+		if longest[s] != 0 {
 			continue
 		}
-		passed[s] = true
 		m.old, m.new = "", ""
-		killer, ran, err := m.try(tree)
+		killer, ran, took, err := m.try(tree, 5*time.Minute)
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case killer != "":
-			return fmt.Errorf("nothing is broken, and a test fails: %s, of %+v", killer, s)
+			return nil, fmt.Errorf("nothing is broken, and a test fails: %s, of %+v", killer, s)
 		case !ran:
-			return fmt.Errorf("no test is called %q: %s: %s", m.run, m.file, m.name)
+			return nil, fmt.Errorf("no test is called %q: %s: %s", m.run, m.file, m.name)
 		}
+		longest[s] = 2*took + 40*time.Second // the test with a FUSE file needs 20 to give up
 	}
-	return nil
+	return longest, nil
 }
 
 // runAll tries the mutants, as many at a time as there are processors, and prints
 // a line for each.
-func runAll(tree string, todo []mutant) (survivors []mutant, err error) {
+func runAll(tree string, todo []mutant, longest limits) (survivors []mutant, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan mutant)
@@ -108,7 +116,7 @@ func runAll(tree string, todo []mutant) (survivors []mutant, err error) {
 		wg.Go(func() {
 			for m := range next {
 				begun := time.Now()
-				killer, _, failure := m.try(tree)
+				killer, _, _, failure := m.try(tree, longest[m.suite()])
 				mu.Lock()
 				switch {
 				case failure != nil:
@@ -141,17 +149,18 @@ func (m mutant) packages() []string {
 }
 
 // try runs the tests with m in place of what stands in the tree, which itself does
-// not change. It returns what killed the mutant, or "" if it survived, and whether
-// there was any test to run. A mutant that does not compile is an error.
-func (m mutant) try(tree string) (killer string, ran bool, err error) {
+// not change; those of one package may take so long. It returns what killed the
+// mutant, or "" if it survived, whether there was any test to run, and how long
+// that took without the building. A mutant that does not compile is an error.
+func (m mutant) try(tree string, limit time.Duration) (killer string, ran bool, took time.Duration, err error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
-		return "", false, err
+		return "", false, 0, err
 	}
 	defer os.RemoveAll(dir)
 	overlay, err := m.overlay(tree, dir)
 	if err != nil {
-		return "", false, err
+		return "", false, 0, err
 	}
 	binary := filepath.Join(dir, "mutant.test")
 	build := []string{"test", "-c", "-p", "1", "-trimpath", "-ldflags", "-s -w", "-overlay", overlay, "-tags", m.tags, "-o", binary}
@@ -167,15 +176,17 @@ func (m mutant) try(tree string) (killer string, ran bool, err error) {
 
 	for _, pkg := range m.packages() {
 		if out, err := command(10*time.Minute, tree, "go", append(slices.Clone(build), pkg)...); err != nil {
-			return "", ran, fmt.Errorf("does not compile: %w\n%s", err, out)
+			return "", ran, took, fmt.Errorf("does not compile: %w\n%s", err, out)
 		}
-		out, err := command(limit+time.Minute, filepath.Join(tree, pkg), binary, test...)
+		start := time.Now()
+		out, err := command(limit+10*time.Second, filepath.Join(tree, pkg), binary, test...)
+		took += time.Since(start)
 		if err != nil {
-			return cause(out), true, nil
+			return cause(out), true, took, nil
 		}
 		ran = ran || !strings.Contains(out, "no tests to run")
 	}
-	return "", ran, nil
+	return "", ran, took, nil
 }
 
 // overlay writes the broken file to dir, and what tells the go command to use it.

@@ -157,3 +157,27 @@ func TestAFinishedRunForgetsItsContext(t *testing.T) {
 		t.Errorf("%d goroutines, before %d", after, before)
 	}
 }
+
+// A library that adds a hook for each of its objects must not make the loop's list
+// longer for ever.
+func TestRemovedHooksLeaveNothing(t *testing.T) {
+	const hooks = 100_000
+	for name, add := range map[string]func(*ae.EventLoop) func(func(*ae.EventLoop)) func(){
+		"BeforeSleep": func(el *ae.EventLoop) func(func(*ae.EventLoop)) func() { return el.AddBeforeSleep },
+		"AfterSleep":  func(el *ae.EventLoop) func(func(*ae.EventLoop)) func() { return el.AddAfterSleep },
+	} {
+		el := aetest.Loop(t)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range hooks {
+			add(el)(func(*ae.EventLoop) {})()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8*hooks {
+			t.Errorf("%s: %d bytes are held after %d hooks were removed", name, grown, hooks)
+		}
+		runtime.KeepAlive(el)
+	}
+}
