@@ -48,7 +48,7 @@ import (
 // do meanwhile is to prepare the next batch: a few microseconds for each
 // command. With "everysec" nobody waits for the sync, so a goroutine does it, and
 // comes back with Post. What is written while it runs could have to wait for
-// it in the kernel, and is kept back for a while.
+// it in the kernel, and is kept back for a while, together with the replies.
 type aof struct {
 	srv  *server
 	path string
@@ -64,7 +64,8 @@ type aof struct {
 	syncing sync.WaitGroup
 	busy    bool  // a goroutine is syncing
 	result  error // of that; the goroutine's until it is done
-	held    bool  // buf is kept back for it
+	held    bool  // a time event is set that ends the wait for it
+	waited  bool  // long enough: what comes now is written although it runs
 
 	err    error // why writes are refused, or nil
 	broken bool  // a sync has failed: nobody knows what is in the file
@@ -290,9 +291,17 @@ func encode(buf []byte, args ...[]byte) []byte {
 
 // save is called before the loop sleeps, and before the replies are sent.
 func (a *aof) save() {
-	if len(a.buf) > 0 && a.err == nil && !a.hold() {
+	if len(a.buf) > 0 && a.err == nil {
+		if a.hold() {
+			return
+		}
 		a.writeOrFail()
 	}
+	a.settle()
+}
+
+// settle lets go of the replies that waited for what they acknowledge.
+func (a *aof) settle() {
 	for _, c := range a.srv.pending {
 		c.doubtful = 0
 	}
@@ -348,7 +357,7 @@ func (a *aof) startSync(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
 		return ae.NoMore
 	}
 
-	a.dirty, a.busy = false, true
+	a.dirty, a.busy, a.waited = false, true, false
 	file := a.file
 	a.syncing.Go(func() {
 		a.result = file.Sync()
@@ -371,20 +380,17 @@ func (a *aof) synced(*ae.EventLoop) {
 	a.syncLater()
 }
 
-// hold tells whether to keep buf back for the sync that is under way, and sees
-// to it that this ends.
+// hold reports whether to keep buf back for the sync that is under way, and with
+// it the replies, and sees to it that this ends.
 func (a *aof) hold() bool {
-	if !a.busy || a.srv.cfg.appendFsync == "always" {
+	if !a.busy || a.waited || a.srv.cfg.appendFsync == "always" {
 		return false
 	}
 	if !a.held {
 		a.held = true
 		a.srv.el.CreateTimeEvent(holdMax, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-			// Now it is written, even if the kernel makes us wait.
-			a.held = false
-			if len(a.buf) > 0 && a.err == nil {
-				a.writeOrFail()
-			}
+			// Now save writes it, even if the kernel makes us wait.
+			a.held, a.waited = false, true
 			return ae.NoMore
 		})
 	}
@@ -459,6 +465,7 @@ func (a *aof) close() error {
 	if err != nil {
 		a.fail(err) // the replies of the last iteration are not sent yet
 	}
+	a.settle()
 	a.file.Close()
 	return err
 }

@@ -50,7 +50,7 @@ type server struct {
 	aof      *aof // nil without one
 
 	clients []*client
-	pending []*client // those with output that was not tried to write yet
+	pending []*client // those with output that was not tried to write yet, or must not be
 	input   []byte    // what is being read and parsed, of whichever client
 	spare   [][]byte  // output buffers that are not in use
 	checked int       // where checkClients goes on
@@ -203,7 +203,7 @@ type client struct {
 	queued   bool // in srv.pending
 	stalled  bool // too much output waits; no input is read or executed
 	closing  bool // to be closed when the output is written
-	doubtful int  // see aof.retract; 0, or one more than the offset in out
+	doubtful int  // where in out the replies begin that acknowledge what is not written yet, plus one; or 0
 
 	// The methods as values: to evaluate c.readable allocates, so it is done once.
 	onReadable, onWritable ae.FileProc
@@ -360,14 +360,19 @@ func (s *server) beforeSleep(*ae.EventLoop) {
 // flushAll is called before the loop sleeps. By now all that was readable has
 // been read, so the replies to a pipeline leave in one write.
 func (s *server) flushAll() {
+	waiting := s.pending[:0]
 	for _, c := range s.pending {
+		if c.doubtful > 0 && c.fd >= 0 && !c.doomed {
+			waiting = append(waiting, c) // for the append-only file
+			continue
+		}
 		c.queued = false
 		if c.fd >= 0 {
 			c.flush()
 		}
 	}
-	clear(s.pending)
-	s.pending = s.pending[:0]
+	clear(s.pending[len(waiting):])
+	s.pending = waiting
 }
 
 // flush writes the output, as much as the socket takes.
@@ -433,6 +438,10 @@ func (c *client) awaitWritable() {
 
 // writable is called when the socket takes output again.
 func (c *client) writable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	if c.doubtful > 0 { // flushAll will send it, and no sooner
+		_ = el.DeleteFileEvent(fd, ae.Writable)
+		return
+	}
 	if len(c.out.buf) > 0 {
 		c.flush()
 		return

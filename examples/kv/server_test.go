@@ -299,6 +299,7 @@ type process struct {
 	addr   string
 	stdout *bufio.Reader
 	stderr bytes.Buffer
+	traced func() // waits for who traces it, if anybody does
 }
 
 // startProcess runs the program with at most nofile descriptors, if that is not 0.

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What happens to the append-only file when the disk is full, slow, or broken.
+
+// mount mounts a file system until the test ends.
+func mount(t *testing.T, source, target, kind string, flags uintptr, data string) {
+	t.Helper()
+	err := unix.Mount(source, target, kind, flags, data)
+	if err != nil && os.Getenv("CI") == "" && (err == unix.EPERM || err == unix.EACCES) {
+		t.Skipf("to mount a file system takes root: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// smallDisk returns a directory on a disk of so many bytes.
+func smallDisk(t *testing.T, size int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	mount(t, "kv", dir, "tmpfs", 0, "size="+strconv.Itoa(size))
+	return dir
+}
+
+// fill leaves so many bytes of a disk, and returns the file to remove for more.
+func fill(t *testing.T, dir string, left int) (filler string) {
+	t.Helper()
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		t.Fatal(err)
+	}
+	filler = filepath.Join(dir, "filler")
+	f, err := os.OpenFile(filler, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, int(disk.Bavail)*int(disk.Bsize)-left)); err != nil {
+		t.Fatal(err)
+	}
+	return filler
+}
+
+// tamper has strace do something to the system calls of a process.
+func (p *process) tamper(t *testing.T, args ...string) {
+	t.Helper()
+	strace := requireTool(t, "strace")
+	if out, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil && os.Getenv("CI") == "" {
+		t.Skipf("strace may not trace here: %v %s", err, out)
+	}
+	trace := exec.Command(strace, append([]string{"-f", "-p", strconv.Itoa(p.Process.Pid)}, args...)...)
+	attached, err := trace.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trace.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attached.Read(make([]byte, 1)); err != nil { // it says when it is attached
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { // it says more, and must not have to wait
+		for b := make([]byte, 4096); ; {
+			if _, err := attached.Read(b); err != nil {
+				return
+			}
+		}
+	})
+	p.traced = func() {
+		wg.Wait()
+		_ = trace.Wait() // it ends as the process did
+	}
+	t.Cleanup(func() {
+		p.Process.Kill()
+		p.Wait()
+		p.traced()
+	})
+}
+
+// waitFor asks until the reply to a command contains text.
+func (c *conn) waitFor(line, text string) {
+	c.t.Helper()
+	for end := deadline(); ; {
+		reply := c.cmd(line)
+		if strings.Contains(reply, text) {
+			return
+		}
+		if time.Now().After(end) {
+			c.t.Fatalf("%s never replies with %q, but %s", line, text, reply)
+		}
+	}
+}
+
+// What is kept back while a sync runs may turn out not to fit on the disk. (31)
+func TestNothingIsAcknowledgedBeforeItIsWrittenWhileASyncRuns(t *testing.T) {
+	dir := smallDisk(t, 8<<20)
+	args := []string{"-appendonly", "yes", "-appendfsync", "everysec", "-appendfilename", filepath.Join(dir, "kv.aof")}
+	p := startProcess(t, 0, "127.0.0.1:0", args...)
+	p.tamper(t, "-o", os.DevNull, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1500000")
+	fill(t, dir, 300_000)
+
+	first := dialTo(t, "tcp", p.addr)
+	first.expect("SET first 1", "+OK")
+	first.waitFor("INFO persistence", "aof_pending_bio_fsync:1")
+
+	const clients, size = 40, 20_000
+	acked := make([]bool, clients)
+	var wg sync.WaitGroup
+	for i := range acked {
+		c := dialTo(t, "tcp", p.addr)
+		wg.Go(func() {
+			c.send(array("SET", fmt.Sprint("key:", i), strings.Repeat("v", size)))
+			acked[i] = c.reply() == "+OK"
+		})
+	}
+	wg.Wait()
+	p.Process.Kill()
+	p.Wait()
+
+	p = startProcess(t, 0, "127.0.0.1:0", args...)
+	c := dialTo(t, "tcp", p.addr)
+	missing, refused := 0, 0
+	for i, ok := range acked {
+		switch reply := c.cmd(fmt.Sprint("STRLEN key:", i)); {
+		case !ok:
+			refused++
+		case reply != fmt.Sprint(":", size):
+			missing++
+		}
+	}
+	if missing > 0 || refused == 0 {
+		t.Errorf("%d of %d acknowledged are missing; %d were refused", missing, clients-refused, refused)
+	}
+	c.expect("GET first", "$1 1")
+}
