@@ -53,6 +53,7 @@ type aof struct {
 	srv  *server
 	path string
 	file *os.File
+	size int64 // of what is in it: whole commands
 
 	buf      []byte // commands that are not written yet
 	selected int    // the db that the last of them is for; -1 if none was named yet
@@ -129,11 +130,11 @@ func (a *aof) start() error {
 	if err := syncDir(a.path); err != nil { // the file may be new
 		return err
 	}
-	size, err := a.load()
-	if err != nil {
+	var err error
+	if a.size, err = a.load(); err != nil {
 		return err
 	}
-	if err := a.compact(size); err != nil {
+	if err := a.compact(); err != nil {
 		return err
 	}
 
@@ -319,7 +320,11 @@ func (a *aof) writeOrFail() {
 func (a *aof) write() error {
 	n, err := a.file.Write(a.buf)
 	a.dirty = a.dirty || n > 0
-	a.buf = a.buf[:copy(a.buf, a.buf[n:])] // the rest of a command goes where the disk was full
+	if err != nil && n > 0 && a.file.Truncate(a.size) == nil {
+		return err // and no half of a command stays there, for the next start to wonder about
+	}
+	a.size += int64(n)
+	a.buf = a.buf[:copy(a.buf, a.buf[n:])]
 	if err != nil {
 		return err
 	}
@@ -491,18 +496,19 @@ func (a *aof) temporary() string { return a.path + ".rewrite" }
 
 // compact rewrites a file of which at least half is history. It is called at
 // start, when nobody waits yet.
-func (a *aof) compact(size int64) error {
-	if size < compactAbove {
+func (a *aof) compact() error {
+	before := a.size
+	if before < compactAbove {
 		return nil
 	}
 	needed, err := a.dump(io.Discard)
-	if err != nil || size < 2*needed {
+	if err != nil || before < 2*needed {
 		return err
 	}
 	if err := a.rewrite(); err != nil {
 		return err
 	}
-	a.srv.log.Info("the append-only file was compacted", "before", size, "after", needed)
+	a.srv.log.Info("the append-only file was compacted", "before", before, "after", a.size)
 	return nil
 }
 
@@ -513,7 +519,8 @@ func (a *aof) rewrite() error {
 	if err != nil {
 		return err
 	}
-	if _, err = a.dump(f); err == nil {
+	size, err := a.dump(f)
+	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
@@ -526,7 +533,7 @@ func (a *aof) rewrite() error {
 	}
 
 	a.file.Close()
-	a.file, a.buf, a.selected, a.dirty = f, nil, -1, false
+	a.file, a.size, a.buf, a.selected, a.dirty = f, size, nil, -1, false
 	err = syncDir(a.path)
 	a.broken = err != nil
 	return err

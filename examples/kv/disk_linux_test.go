@@ -153,3 +153,72 @@ func TestNothingIsAcknowledgedBeforeItIsWrittenWhileASyncRuns(t *testing.T) {
 	}
 	c.expect("GET first", "$1 1")
 }
+
+// Where the disk is full it cuts a command in two, and a value that looks like
+// commands would look like damage at the next start. (32)
+func TestHalfACommandDoesNotStayInTheFile(t *testing.T) {
+	path := filepath.Join(smallDisk(t, 8<<20), "kv.aof")
+	args := []string{"-appendonly", "yes", "-appendfilename", path}
+	p := startProcess(t, 0, "127.0.0.1:0", args...)
+	c := dialTo(t, "tcp", p.addr)
+	for i := range 7 {
+		c.send(array("SET", fmt.Sprint("key:", i), strings.Repeat("v", 1<<20)))
+		c.receive("+OK")
+	}
+	c.send(array("SET", "commands", strings.Repeat(array("PING"), 150_000)))
+	c.receive("-MISCONF Errors writing to the AOF file: no space left on device")
+	p.Process.Kill()
+	p.Wait()
+
+	p = startProcess(t, 0, "127.0.0.1:0", args...)
+	if c := dialTo(t, "tcp", p.addr); c.cmd("DBSIZE") != ":7" {
+		t.Error("not all that was acknowledged is there")
+	}
+}
+
+// limitFiles keeps the files of this process from growing beyond n bytes.
+func limitFiles(t *testing.T, n uint64) {
+	t.Helper()
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhereverTheDiskIsFullTheFileIsWhole(t *testing.T) {
+	if os.Getenv("KV_TEST_ALONE") == "" {
+		// The limit is one of the process, and go test writes files too.
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), "KV_TEST_ALONE=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+
+	for n := 0; ; n++ {
+		l := openLogged(t, tempFile(t))
+		l.cmd("SET a 1")
+		whole := l.size()
+
+		limitFiles(t, uint64(whole)+uint64(n))
+		l.c.execute([]byte(array("MSET", "b", "1", "c", array("SET", "d", "1"))))
+		l.beforeSleep(l.el)
+		got, failed := l.size(), l.aof.err != nil
+		limitFiles(t, unix.RLIM_INFINITY)
+		if failed && got != whole {
+			t.Fatalf("room for %d bytes: the file has %d, its commands %d", n, got, whole)
+		}
+
+		// Now there is room: all of it is written, and once.
+		l.aof.retry(l.el, 0)
+		want := contents(l.server)
+		l = l.reopened()
+		if got := contents(l.server); len(want) != 3 || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("room for %d bytes: %v, want %v", n, got, want)
+		}
+		l.close()
+		if !failed {
+			break
+		}
+	}
+}
