@@ -135,7 +135,10 @@ func (a *aof) start() error {
 		return err
 	}
 	if err := a.compact(); err != nil {
-		return err
+		a.srv.log.Warn("the append-only file could not be compacted, and stays as it is", "file", a.path, "error", err)
+		if a.broken {
+			a.fail(err) // it could, but would the new one survive a power failure?
+		}
 	}
 
 	a.srv.aof = a

@@ -222,3 +222,72 @@ func TestWhereverTheDiskIsFullTheFileIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// history makes a file of which most is not needed.
+func history(t *testing.T, path string) {
+	t.Helper()
+	file := array("SET", "kept", "1") + strings.Repeat(array("SET", "k", strings.Repeat("v", 1000)), 2000)
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A file that cannot be compacted is still good as it is. (33)
+func TestAFileThatCannotBeCompactedIsUsedAsItIs(t *testing.T) {
+	for name, prepare := range map[string]func(t *testing.T) (path string){
+		"mounted on its own": func(t *testing.T) string {
+			file, path := filepath.Join(t.TempDir(), "data"), tempFile(t)
+			history(t, file)
+			history(t, path)
+			mount(t, file, path, "", unix.MS_BIND, "")
+			return path
+		},
+		"directory cannot be written": func(t *testing.T) string {
+			file, dir := filepath.Join(t.TempDir(), "data"), smallDisk(t, 1<<20)
+			history(t, file)
+			path := filepath.Join(dir, "kv.aof")
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("kv", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+			mount(t, file, path, "", unix.MS_BIND, "")
+			return path
+		},
+		"disk full": func(t *testing.T) string {
+			dir := smallDisk(t, 8<<20)
+			path := filepath.Join(dir, "kv.aof")
+			history(t, path)
+			fill(t, dir, 0)
+			return path
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := prepare(t)
+			args := []string{"-appendonly", "yes", "-appendfilename", path}
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := startProcess(t, 0, "127.0.0.1:0", args...)
+			c := dialTo(t, "tcp", p.addr)
+			c.expect("GET kept", "$1 1")
+			if name != "disk full" {
+				c.expect("SET more 1", "+OK")
+			}
+			p.Process.Kill()
+			p.Wait()
+			if said := p.stderr.String(); !strings.Contains(said, "could not be compacted") {
+				t.Errorf("it says: %s", said)
+			}
+			after, err := os.ReadFile(path)
+			if err != nil || !strings.HasPrefix(string(after), string(before)) {
+				t.Errorf("%d bytes have become others, %v", len(before), err)
+			}
+			if left, err := filepath.Glob(path + "?*"); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
