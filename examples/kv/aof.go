@@ -68,8 +68,9 @@ type aof struct {
 	held    bool  // a time event is set that ends the wait for it
 	waited  bool  // long enough: what comes now is written although it runs
 
-	err    error // why writes are refused, or nil
-	broken bool  // a sync has failed: nobody knows what is in the file
+	err    error         // why writes are refused, or nil
+	pause  time.Duration // until the next try
+	broken bool          // a sync has failed: nobody knows what is in the file
 }
 
 // An fsyncPolicy is the setting that says when the file is synced.
@@ -96,8 +97,12 @@ const (
 	// holdMax is how long commands are kept back for a sync that is under way.
 	holdMax = 250 * time.Millisecond
 
-	// retryPause is how long to wait after an error before trying again.
+	// retryPause is how long to wait after an error before trying again, and twice as
+	// long after each more, up to retryMax. A try may take no more than one part in
+	// retryShare of the time: the clients that read want the rest.
 	retryPause = 100 * time.Millisecond
+	retryMax   = 5 * time.Second
+	retryShare = 10
 
 	// bufferKeep is the size from which the buffer is left to the garbage collector.
 	bufferKeep = 4 << 20
@@ -412,7 +417,8 @@ func (a *aof) hold() bool {
 func (a *aof) fail(err error) {
 	if a.err == nil {
 		a.srv.log.Error("the append-only file cannot be written: commands that write are refused", "error", err)
-		a.srv.el.CreateTimeEvent(retryPause, a.retry)
+		a.pause = retryPause
+		a.srv.el.CreateTimeEvent(a.pause, a.retry)
 	}
 	a.err = err
 
@@ -446,8 +452,10 @@ func (a *aof) refusal() string {
 // retry is the time event that tries again. After a sync that failed there is
 // only one way to know what is in the file: to write it anew.
 func (a *aof) retry(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	began := time.Now()
 	if a.err = a.repair(); a.err != nil {
-		return retryPause
+		a.pause = max(min(2*a.pause, retryMax), (retryShare-1)*time.Since(began))
+		return a.pause
 	}
 	a.srv.log.Info("the append-only file can be written again")
 	a.syncLater()
@@ -522,7 +530,10 @@ func (a *aof) rewrite() error {
 	if err != nil {
 		return err
 	}
-	size, err := a.dump(f)
+	size := int64(0)
+	if err = reserve(f, a.needed()); err == nil {
+		size, err = a.dump(f)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -540,6 +551,14 @@ func (a *aof) rewrite() error {
 	err = syncDir(a.path)
 	a.broken = err != nil
 	return err
+}
+
+// needed returns how many bytes dump will write at least, unless keys expire before.
+func (a *aof) needed() (n int64) {
+	for _, d := range a.srv.dbs {
+		n += d.dumped()
+	}
+	return n
 }
 
 // dump writes the commands that make the data, and returns their length.

@@ -663,6 +663,35 @@ func TestAfterASyncThatFailedTheFileIsWrittenAnew(t *testing.T) {
 	}
 }
 
+// What fails again and again may not keep the loop from everything else. (34)
+func TestTheLongerTheFileCannotBeWrittenTheRarerItIsTried(t *testing.T) {
+	l := openLogged(t, tempFile(t))
+	defer l.close()
+	l.aof.broken = true
+	if err := os.Mkdir(l.aof.temporary(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.aof.fail(unix.EIO)
+	last := time.Duration(0)
+	for range 10 {
+		wait := l.aof.retry(l.el, 0)
+		if wait < min(2*last, retryMax) {
+			t.Errorf("after %v it waits for %v", last, wait)
+		}
+		last = wait
+	}
+	if last < retryMax {
+		t.Errorf("in the end it waits for %v", last)
+	}
+
+	if err := os.Remove(l.aof.temporary()); err != nil {
+		t.Fatal(err)
+	}
+	if wait := l.aof.retry(l.el, 0); wait != ae.NoMore {
+		t.Errorf("it has succeeded, and tries again in %v", wait)
+	}
+}
+
 func TestASyncThatFailsAtTheEndLosesNothing(t *testing.T) {
 	l := openLogged(t, tempFile(t))
 	l.cfg.appendFsync = "everysec"

@@ -291,3 +291,54 @@ func TestAFileThatCannotBeCompactedIsUsedAsItIs(t *testing.T) {
 		})
 	}
 }
+
+// written returns how many bytes this process has given to write.
+func written(t *testing.T) (n int) {
+	t.Helper()
+	counts, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(string(counts[strings.Index(string(counts), "wchar:"):]), "wchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// After a sync that failed all is written anew. While there is no room for a
+// second copy, to find that out must not take as long as to write one. (34)
+func TestWithoutRoomForASecondCopyNoneIsBegun(t *testing.T) {
+	const values = 20
+	dir := smallDisk(t, 32<<20)
+	l := openLogged(t, filepath.Join(dir, "kv.aof"))
+	defer l.close()
+	for i := range values {
+		l.cmd(fmt.Sprintf("SET key:%d %s", i, strings.Repeat("v", 1<<20)))
+	}
+	for i := range 1000 {
+		l.cmd(fmt.Sprintf("SET small:%d %d", i, i))
+	}
+	l.aof.broken = true
+	l.aof.fail(unix.EIO)
+
+	before := written(t)
+	for range 10 {
+		if l.aof.retry(l.el, 0); l.aof.err == nil {
+			t.Fatal("a disk of 32 MiB has room for twice 20")
+		}
+	}
+	if n := written(t) - before; n > 1<<20 {
+		t.Errorf("%d bytes were written in vain", n)
+	}
+
+	l.cmd("FLUSHALL") // is refused
+	for i := range values {
+		l.dbs[0].del(fmt.Appendf(nil, "key:%d", i))
+	}
+	if l.aof.retry(l.el, 0); l.aof.err != nil {
+		t.Error("it does not recover:", l.aof.err)
+	}
+	if got := contents(l.server); len(got) != 1000 {
+		t.Errorf("%d keys", len(got))
+	}
+}

@@ -93,6 +93,16 @@ func (d *db) store(at ref, value []byte) {
 	r.setTag(isBig)
 }
 
+// dumped returns how long the commands that make the db are at least: what is
+// around key and value in a command is more than in a record, but for its padding.
+func (d *db) dumped() (n int64) {
+	n = int64(d.live - 7*d.count)
+	for _, value := range d.big {
+		n += int64(len(value))
+	}
+	return n
+}
+
 func (d *db) addBig(value []byte) (i uint32) {
 	d.bigBytes += cap(value)
 	if n := len(d.bigFree); n > 0 {
