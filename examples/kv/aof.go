@@ -355,9 +355,10 @@ func (a *aof) sync() error {
 	return err
 }
 
-// syncLater sees to it that what is written will be synced.
+// syncLater sees to it that what is written will be synced. With "always" it is
+// already, but for what was written under another policy.
 func (a *aof) syncLater() {
-	if a.srv.cfg.appendFsync == "everysec" && a.dirty && !a.timed && !a.busy {
+	if a.srv.cfg.appendFsync != "no" && a.dirty && !a.timed && !a.busy {
 		a.timed = true
 		a.srv.el.CreateTimeEvent(syncPause, a.startSync)
 	}

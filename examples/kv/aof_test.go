@@ -763,6 +763,29 @@ func TestEverysecSyncsWhatIsWritten(t *testing.T) {
 	}
 }
 
+// What another policy has left is synced without waiting for the next write.
+func TestWhoSetsEverysecNeedNotWriteForItToSync(t *testing.T) {
+	s := startServer(t, func(s *server) {
+		s.cfg.appendFsync = "no"
+		if err := s.openAOF(tempFile(t)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c := dial(t, s)
+	for _, policy := range []string{"everysec", "always"} {
+		c.expect("CONFIG SET appendfsync no", "+OK")
+		c.expect("SET a 1", "+OK")
+		c.expect("CONFIG SET appendfsync "+policy, "+OK")
+		dirty := true
+		for end := deadline(); dirty; {
+			if time.Now().After(end) {
+				t.Fatalf("%s: it is never synced", policy)
+			}
+			s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
+		}
+	}
+}
+
 func TestASignalSavesEverything(t *testing.T) {
 	for _, policy := range fsyncPolicies {
 		path := tempFile(t)

@@ -280,6 +280,14 @@ func configGetCommand(c *client, args [][]byte) {
 	}
 }
 
+// configured is called when settings have changed. Most are looked at when they
+// are needed.
+func (s *server) configured() {
+	if s.aof != nil {
+		s.aof.syncLater()
+	}
+}
+
 // configSetCommand changes all of the settings that are given, or none.
 func configSetCommand(c *client, args [][]byte) {
 	args = args[2:]
@@ -324,5 +332,6 @@ func configSetCommand(c *client, args [][]byte) {
 		}
 		undo = append(undo, func() { _ = value.Set(before) })
 	}
+	c.srv.configured()
 	c.out.status("OK")
 }
