@@ -121,7 +121,7 @@ func (s *server) listen(addr string) (err error) {
 
 	s.address = anet.LocalString(s.listener)
 	if s.network == "unix" {
-		s.address = "unix:" + s.address
+		s.address = "unix:" + addr // which close removes, and not what somebody else calls it
 	}
 	return s.el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -357,17 +358,29 @@ func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
 	}
 }
 
+// The name that was given is the name. (35)
 func TestAnAbstractNameIsNoFile(t *testing.T) {
-	t.Chdir(t.TempDir())
-	name := fmt.Sprintf("@kv-test-%d", os.Getpid())
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		t.Fatal(err)
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has them")
 	}
-	s := startServer(t, func(s *server) {})
-	s.do(t, func() { s.address = "unix:" + name })
-	s.stop()
-	if _, err := os.Stat(name); err != nil {
-		t.Error(err)
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"@", fmt.Sprintf("@kv-test-%d", os.Getpid())} {
+		files := []string{name, "unix"} // that is what anet calls the first
+		for _, file := range files {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := startServerOn(t, "unix:"+name)
+		if s.address != "unix:"+name {
+			t.Errorf("it says that it listens on %s, not %s", s.address, name)
+		}
+		s.stop()
+		for _, file := range files {
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 
