@@ -62,7 +62,7 @@ func quitCommand(c *client, args [][]byte) {
 }
 
 func webCommand(c *client, args [][]byte) {
-	c.srv.log.Warn("possible attack: a web browser was made to send commands", "client", c.fd)
+	c.srv.seldom(c.srv.log.Warn, "possible attack: a web browser was made to send commands", "client", c.fd)
 	c.closing = true
 }
 
@@ -455,7 +455,7 @@ func (c *client) checkOutput() {
 
 	tooLong := c.softSince > 0 && c.srv.now-c.softSince >= limit.seconds*1000
 	if (limit.hard > 0 && waiting >= limit.hard || tooLong) && !c.doomed {
-		c.srv.log.Warn("client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
+		c.srv.seldom(c.srv.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
 		c.doom()
 	}
 }
@@ -470,7 +470,7 @@ func (c *client) doom() {
 // checkInput closes the client if an unfinished command has grown too large.
 func (c *client) checkInput() {
 	if size := int64(c.req.size() + len(c.rest)); size > c.srv.cfg.queryLimit {
-		c.srv.log.Warn("client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
+		c.srv.seldom(c.srv.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
 		c.close()
 	}
 }
@@ -487,7 +487,7 @@ func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 		c := s.clients[s.checked]
 		waits := c.subscriptions() > 0 || c.monitor // it has nothing to say
 		if idle := s.now - c.active; s.cfg.timeout > 0 && idle > s.cfg.timeout*1000 && !waits {
-			s.log.Info("client closed for being idle", "id", c.id, "name", c.name)
+			s.seldom(s.log.Info, "client closed for being idle", "id", c.id, "name", c.name)
 			c.close()
 			continue
 		}

@@ -14,8 +14,8 @@
 // This file has how the server starts and ends. The others: resp.go is the
 // protocol, commands.go the table of commands and their execution, strings.go,
 // keys.go, clients.go and pubsub.go what they do, db.go and memory.go the data,
-// aof.go and aof_load.go its copy on disk, config.go the settings, info.go and
-// slowlog.go what the server says about itself, glob.go the patterns.
+// aof.go and aof_load.go its copy on disk, config.go the settings, info.go,
+// slowlog.go and messages.go what the server says about itself, glob.go the patterns.
 package main
 
 import (
@@ -42,8 +42,12 @@ import (
 const shutdownGrace = 5 * time.Second
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "kv:", err)
+	err := run(os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(stderr, "kv:", err)
+	}
+	stderr.close(time.Second)
+	if err != nil {
 		os.Exit(1)
 	}
 }

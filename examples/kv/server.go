@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/aeloop/ae"
@@ -69,6 +68,7 @@ type server struct {
 	started time.Time
 	ending  bool
 	log     *slog.Logger
+	warned  map[string]int64 // when, as now; see seldom
 	stats   struct {
 		connections, rejected, commands, hits, misses, received, sent int64
 		sampled, perSecond                                            int64 // see sampleRates
@@ -89,10 +89,11 @@ func newServer(cfg *config) (*server, error) {
 		channels: make(topics),
 		patterns: make(topics),
 		monitors: make(map[*client]struct{}),
+		warned:   make(map[string]int64),
 		input:    make([]byte, maxInline+readSize),
 		clock:    time.Now,
 		started:  time.Now(),
-		log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
+		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
 	}
 	s.addCommands(commandTable())
 	for i := range s.dbs {
@@ -159,7 +160,7 @@ func (s *server) acceptConnections(el *ae.EventLoop, listener int, _ ae.Mask) {
 // spin; and the clients that have one are still to be served.
 func (s *server) pauseListener(err error) {
 	if !s.paused {
-		s.log.Warn("cannot accept for now", "error", err)
+		s.seldom(s.log.Warn, "cannot accept for now", "error", err)
 	}
 	s.paused = true
 

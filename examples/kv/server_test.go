@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -356,6 +357,67 @@ func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
 	if reply := dialTo(t, "tcp", p.addr).cmd("PING"); reply != "+PONG" {
 		t.Error(reply)
 	}
+}
+
+// Whoever takes the messages may also do nothing at all. (30)
+func TestTheServerGoesOnWhenNobodyReadsItsMessages(t *testing.T) {
+	p := &process{Cmd: exec.Command(os.Args[0], "-addr", "127.0.0.1:0")}
+	p.Env = append(os.Environ(), "KV_TEST_RUN=1")
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	// Full, and blocking for those who write: Fd makes it so.
+	if err := writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = writer.Write(make([]byte, size))
+		}
+	}
+	writer.Fd()
+	p.Stderr = writer
+	p.begin(t)
+
+	for range 200 {
+		c := dialTo(t, "tcp", p.addr)
+		c.send("POST / HTTP/1.1\r\n\r\n")
+		c.expectEnd()
+	}
+	dialTo(t, "tcp", p.addr).expect("PING", "+PONG")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatClientsCanBringAboutIsLoggedOnceAMinute(t *testing.T) {
+	clock := newClock()
+	var said bytes.Buffer
+	s := startServer(t, clock.install, func(s *server) { s.log = slog.New(slog.NewTextHandler(&said, nil)) })
+	logged := func(want int) {
+		t.Helper()
+		for range 10 {
+			c := dial(t, s)
+			c.send("POST / HTTP/1.1\r\n\r\n")
+			c.expectEnd()
+		}
+		s.do(t, func() {
+			if got := strings.Count(said.String(), "\n"); got != want {
+				t.Errorf("%d messages, want %d:\n%s", got, want, &said)
+			}
+		})
+	}
+	logged(1)
+	clock.advance(59 * time.Second)
+	logged(1)
+	clock.advance(time.Second)
+	logged(2)
 }
 
 // The name that was given is the name. (35)
