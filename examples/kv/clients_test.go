@@ -128,6 +128,37 @@ func TestIdleClientsAreClosedButNotThoseWhoWait(t *testing.T) {
 	})
 }
 
+// Who takes a long reply is not idle, however long ago it was asked for.
+func TestAClientThatIsReceivingIsNotIdle(t *testing.T) {
+	const size, piece = 32 << 20, 4 << 20
+	clock := newClock()
+	s := startServer(t, clock.install)
+	c := dial(t, s)
+	c.expect("CONFIG SET timeout 100", "+OK")
+	c.send(array("SET", "key", strings.Repeat("v", size)))
+	c.receive("+OK")
+	c.send(array("GET", "key"))
+	for got := 0; got < size; got += piece {
+		clock.advance(30 * time.Second)
+		if n, err := io.CopyN(io.Discard, c.r, piece); err != nil {
+			t.Fatalf("after %d bytes: %v", got+int(n), err)
+		}
+		s.do(t, func() {
+			for range 10 {
+				s.checkClients(nil, 0)
+			}
+		})
+	}
+
+	// Who takes nothing is.
+	c.send(array("GET", "key"))
+	io.CopyN(io.Discard, c.r, piece)
+	for n := -1; n != 0; {
+		clock.advance(30 * time.Second)
+		s.do(t, func() { s.checkClients(nil, 0); n = len(s.clients) })
+	}
+}
+
 func TestACommandThatGrowsWithoutEndIsCutOff(t *testing.T) {
 	s := startServer(t)
 	admin := dial(t, s)

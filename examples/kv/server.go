@@ -188,7 +188,7 @@ type client struct {
 	library         [2]string // name and version of the client's software
 	last            *command
 	recent          *command // the last one looked up, without regard to subcommands
-	created, active int64    // as server.now
+	created, active int64    // as server.now; active when something was read or written
 	noEvict         bool
 
 	channels, patterns map[string]struct{} // subscriptions; nil without
@@ -386,6 +386,9 @@ func (c *client) flush() {
 	if err != nil && err != anet.ErrWouldBlock {
 		c.close()
 		return
+	}
+	if n > 0 {
+		c.active = c.srv.now
 	}
 	c.srv.stats.sent += int64(n)
 	c.sent += n
