@@ -348,7 +348,7 @@ func (c *client) addresses() (peer, local string) {
 func clientKillCommand(c *client, args [][]byte) {
 	k := killer{class: -2, skipMe: len(args) > 3}
 	if len(args) == 3 {
-		k.addr = string(args[2])
+		k.addr = args[2:3]
 	} else if !c.parseKill(&k, args[2:]) {
 		return
 	}
@@ -378,15 +378,15 @@ func clientKillCommand(c *client, args [][]byte) {
 // A killer says which clients to kill: those that are everything it says.
 type killer struct {
 	id          int64
-	class       int // -2: any
-	addr, laddr string
+	class       int      // -2: any
+	addr, laddr [][]byte // one, or any
 	skipMe      bool
 }
 
 func (k *killer) wants(c *client) bool {
 	peer, local := c.addresses()
 	return (k.id == 0 || k.id == c.id) && (k.class == -2 || k.class == c.class()) &&
-		(k.addr == "" || k.addr == peer) && (k.laddr == "" || k.laddr == local)
+		(k.addr == nil || string(k.addr[0]) == peer) && (k.laddr == nil || string(k.laddr[0]) == local)
 }
 
 func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
@@ -406,9 +406,9 @@ func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
 				return false
 			}
 		case is(name, "ADDR"):
-			k.addr = string(arg)
+			k.addr = args[1:2]
 		case is(name, "LADDR"):
-			k.laddr = string(arg)
+			k.laddr = args[1:2]
 		case is(name, "USER"):
 			if string(arg) != "default" {
 				c.out.fail("ERR No such user '" + clip(arg, len(arg)) + "'")

@@ -256,6 +256,16 @@ func TestClientKillClosesOthersAtOnceAndItselfBehindTheReply(t *testing.T) {
 	c.expectEnd()
 }
 
+func TestNoClientHasAnEmptyAddress(t *testing.T) {
+	s := startServer(t)
+	c, other := dial(t, s), dial(t, s)
+	c.expect(`CLIENT KILL ""`, "-ERR No such client")
+	c.expect(`CLIENT KILL ADDR ""`, ":0")
+	c.expect(`CLIENT KILL LADDR ""`, ":0")
+	c.expect(`CLIENT KILL ID 2 ADDR ""`, ":0")
+	other.expect("PING", "+PONG")
+}
+
 func TestCommandsOfAContainerAreListedByHelp(t *testing.T) {
 	c := dial(t, startServer(t))
 	got := c.cmd("SLOWLOG HELP")
