@@ -317,6 +317,29 @@ func TestSlowCommandsAreLogged(t *testing.T) {
 	c.expect("SLOWLOG LEN", ":0")
 }
 
+func TestTheSlowLogTellsNoPasswords(t *testing.T) {
+	s := startServer(t, withPassword)
+	c := dial(t, s)
+	c.expect("AUTH secret", "+OK")
+	c.expect("CONFIG SET slowlog-log-slower-than 0", "+OK")
+	c.expect("SLOWLOG RESET", "+OK")
+	lines := []string{"AUTH secret", "auth default secret", "AUTH a secret secret", "HELLO 3 AUTH default secret SETNAME a", "HELLO 2 setname auth auth default secret",
+		"HELLO 2 AUTH secret", "CONFIG SET timeout 0 requirepass secret", "config set REQUIREPASS secret maxmemory 0", "CONFIG SET requirepass secret nothing 1"}
+	for _, line := range lines {
+		c.cmd(line)
+	}
+	got := c.cmd("SLOWLOG GET 100")
+	if strings.Contains(got, "secret") || strings.Count(got, " (redacted) ") < len(lines) {
+		t.Error(got)
+	}
+	for _, want := range []string{"*3 $4 auth $10 (redacted) $10 (redacted) ", "*7 $5 HELLO $1 3 $4 AUTH $10 (redacted) $10 (redacted) $7 SETNAME $1 a ",
+		"*6 $6 config $3 set $11 REQUIREPASS $10 (redacted) $9 maxmemory $1 0 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+}
+
 func TestShutdownEndsTheProgramCleanly(t *testing.T) {
 	p := startProcess(t, 0, "127.0.0.1:0")
 	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)

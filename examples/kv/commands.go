@@ -226,7 +226,7 @@ func (c *client) call(args [][]byte) {
 		cmd.proc(c, args)
 	}
 	if timed || len(c.out.buf)-before > readSize {
-		s.noteSlow(c, args)
+		s.noteSlow(c, cmd, args)
 	}
 }
 
