@@ -325,7 +325,7 @@ func (c *client) describe() string {
 	}
 
 	peer, local := c.addresses()
-	waiting := len(c.out.buf) - c.sent
+	waiting := c.waiting()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
@@ -441,11 +441,26 @@ func (s *server) refuse(peer netip.AddrPort) string {
 }
 
 // checkOutput closes the client, as soon as the loop is about to sleep, if more
-// output waits for it than its limits allow. Only for subscribers there is a
-// limit unless somebody sets one: other clients' commands wait with their replies.
+// output waits for it than its limits allow. What counts is what the kernel does not
+// take: it is asked first, or the fastest reader would be closed for what came in one
+// iteration. Only for subscribers there is a limit unless somebody sets one: other clients' commands wait with their replies.
 func (c *client) checkOutput() {
+	if c.doomed || c.doubtful > 0 { // not yet, those wait for the disk
+		return
+	}
 	limit := &c.srv.cfg.output[c.class()]
-	waiting := int64(len(c.out.buf) - c.sent)
+	waiting := c.waiting()
+	for limit.hard > 0 && waiting >= limit.hard || limit.soft > 0 && waiting >= limit.soft {
+		if err := c.send(); err != nil {
+			c.doom()
+			return
+		}
+		if c.waiting() == waiting {
+			break
+		}
+		waiting = c.waiting()
+	}
+
 	switch {
 	case limit.soft == 0 || waiting < limit.soft:
 		c.softSince = 0
@@ -454,7 +469,7 @@ func (c *client) checkOutput() {
 	}
 
 	tooLong := c.softSince > 0 && c.srv.now-c.softSince >= limit.seconds*1000
-	if (limit.hard > 0 && waiting >= limit.hard || tooLong) && !c.doomed {
+	if limit.hard > 0 && waiting >= limit.hard || tooLong {
 		c.srv.seldom(c.srv.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
 		c.doom()
 	}

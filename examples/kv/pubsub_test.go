@@ -129,6 +129,52 @@ func TestASubscriberThatNeverReadsIsDroppedAndNobodyElseHeldUp(t *testing.T) {
 	}
 }
 
+// More than the limit may come in one iteration: who takes it is fast enough. Who
+// does not is closed. (29)
+func TestTheOutputLimitIsForWhatTheKernelDoesNotTake(t *testing.T) {
+	const patterns, messages = 20, 20 // 60 kB at a time
+	s := startServer(t)
+	fast, lazy, pub := dial(t, s), dial(t, s), dial(t, s)
+	pub.send(array("CONFIG", "SET", "client-output-buffer-limit", "normal 100000 0 0 pubsub 30000 0 0"))
+	pub.receive("+OK")
+	for i := range patterns {
+		for _, c := range []*conn{fast, lazy} {
+			c.send(array("PSUBSCRIBE", "c"+strings.Repeat("*", i)))
+			c.reply()
+		}
+	}
+
+	round := strings.Repeat(array("PUBLISH", "c", strings.Repeat("m", 100)), messages)
+	dropped := false
+	for range 1000 {
+		pub.send(round)
+		for range messages {
+			if pub.reply() != ":40" {
+				dropped = true
+			}
+		}
+		for range patterns * messages {
+			fast.reply()
+		}
+		if dropped {
+			break
+		}
+	}
+	if !dropped {
+		t.Error("who does not read is never dropped")
+	}
+	pub.expect("PUBLISH c m", ":20") // and the other is still there
+
+	// Others than subscribers have the same.
+	pub.send(array("SET", "key", strings.Repeat("v", 150_000)))
+	pub.receive("+OK")
+	for range 10 {
+		if got := len(pub.cmd("GET key")); got < 150_000 {
+			t.Errorf("a reply of %d bytes", got)
+		}
+	}
+}
+
 func TestASubscriberOverItsSoftLimitIsDroppedAfterAWhile(t *testing.T) {
 	clock := newClock()
 	s := startServer(t, clock.install)

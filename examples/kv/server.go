@@ -382,16 +382,10 @@ func (c *client) flush() {
 		c.close()
 		return
 	}
-	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
-	if err != nil && err != anet.ErrWouldBlock {
+	if err := c.send(); err != nil {
 		c.close()
 		return
 	}
-	if n > 0 {
-		c.active = c.srv.now
-	}
-	c.srv.stats.sent += int64(n)
-	c.sent += n
 
 	switch {
 	case c.sent < len(c.out.buf):
@@ -408,6 +402,23 @@ func (c *client) flush() {
 		c.drained()
 	}
 }
+
+// send gives the kernel what it takes of the output.
+func (c *client) send() error {
+	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
+	if err != nil && err != anet.ErrWouldBlock {
+		return err
+	}
+	if n > 0 {
+		c.active = c.srv.now
+	}
+	c.srv.stats.sent += int64(n)
+	c.sent += n
+	return nil
+}
+
+// waiting returns how much output is not sent.
+func (c *client) waiting() int64 { return int64(len(c.out.buf) - c.sent) }
 
 // compactOutput drops what is written, once that is the larger part.
 func (c *client) compactOutput() {
