@@ -443,12 +443,13 @@ func (s *server) refuse(peer netip.AddrPort) string {
 // checkOutput closes the client, as soon as the loop is about to sleep, if more
 // output waits for it than its limits allow. What counts is what the kernel does not
 // take: it is asked first, or the fastest reader would be closed for what came in one
-// iteration. Only for subscribers there is a limit unless somebody sets one: other clients' commands wait with their replies.
+// iteration. Only for subscribers and monitors there is a limit unless somebody sets
+// one: other clients' commands wait with their replies.
 func (c *client) checkOutput() {
 	if c.doomed || c.doubtful > 0 { // not yet, those wait for the disk
 		return
 	}
-	limit := &c.srv.cfg.output[c.class()]
+	limit := &c.srv.cfg.output[either(c.monitor, pubsubClass, c.class())]
 	waiting := c.waiting()
 	for limit.hard > 0 && waiting >= limit.hard || limit.soft > 0 && waiting >= limit.soft {
 		if err := c.send(); err != nil {

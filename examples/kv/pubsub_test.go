@@ -175,6 +175,30 @@ func TestTheOutputLimitIsForWhatTheKernelDoesNotTake(t *testing.T) {
 	}
 }
 
+// A client that watches and does not read costs no more than one that subscribes.
+func TestAMonitorThatNeverReadsIsDropped(t *testing.T) {
+	s := startServer(t)
+	lazy, c := dial(t, s), dial(t, s)
+	c.send(array("CONFIG", "SET", "client-output-buffer-limit", "pubsub 4mb 0 0"))
+	c.receive("+OK")
+	lazy.expect("MONITOR", "+OK")
+	for range 100 {
+		c.send(array("SET", "key", strings.Repeat("v", 1<<20)))
+		c.receive("+OK")
+	}
+	s.do(t, func() {
+		if len(s.monitors) > 0 {
+			t.Error("it is never dropped")
+		}
+		for _, c := range s.clients {
+			if n := cap(c.out.buf); n > 8<<20 {
+				t.Errorf("%d bytes wait", n)
+			}
+		}
+	})
+	c.expect("CLIENT LIST TYPE pubsub", "$0 ")
+}
+
 func TestASubscriberOverItsSoftLimitIsDroppedAfterAWhile(t *testing.T) {
 	clock := newClock()
 	s := startServer(t, clock.install)
