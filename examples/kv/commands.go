@@ -153,6 +153,7 @@ type command struct {
 	grows       bool // refused when there is no memory left
 	open        bool // needs no password
 	watched     bool // shown to monitors
+	data        bool // not for monitors
 	alone       bool // refused while messages are expected, in version 2 of the protocol
 	write       bool // may change data
 	verbatim    int  // see verbatimKeys
@@ -171,7 +172,8 @@ func (s *server) addCommands(rows []row) {
 
 			grows:   strings.Contains(r.flags, "denyoom"),
 			open:    strings.Contains(r.flags, "no_auth"),
-			watched: !strings.Contains(r.flags, "admin") && r.name != "auth" && r.name != "hello",
+			watched: !strings.Contains(r.flags, "admin"),
+			data:    strings.Contains(r.flags, "write") || strings.Contains(r.flags, "readonly") || r.name == "publish",
 			alone: !slices.Contains([]string{"ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "quit", "reset"},
 				r.name),
 		}
@@ -205,10 +207,6 @@ func (c *client) call(args [][]byte) {
 		c.out.fail(refusal)
 		return
 	}
-	if len(s.monitors) > 0 && cmd.watched {
-		s.feedMonitors(c, args)
-	}
-
 	// What is quick is not timed, but for those who want to know: to read the clock
 	// twice takes as long as a GET. If its reply turns out to be long, it counts
 	// from when the clock was last read, at most a few quick commands ago.
@@ -225,7 +223,11 @@ func (c *client) call(args [][]byte) {
 	} else {
 		cmd.proc(c, args)
 	}
-	if timed || len(c.out.buf)-before > readSize {
+	reply := len(c.out.buf) - before
+	if len(s.monitors) > 0 && cmd.watched {
+		s.feedMonitors(c, redacted(cmd, args))
+	}
+	if timed || reply > readSize {
 		s.noteSlow(c, cmd, args)
 	}
 }
@@ -270,6 +272,8 @@ func (c *client) refusal(cmd *command) string {
 		return "OOM command not allowed when used memory > 'maxmemory'."
 	case cmd.alone && c.subscriptions() > 0 && !c.out.v3:
 		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+	case cmd.data && c.monitor:
+		return "ERR Replica can't interact with the keyspace" // a monitor is one to Redis
 	}
 	return ""
 }

@@ -2,9 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // expect sends a command and fails unless the replies come back, one or several.
@@ -239,7 +244,7 @@ func TestASubscriberOverItsSoftLimitIsDroppedAfterAWhile(t *testing.T) {
 	}
 }
 
-func TestMonitorShowsCommandsBeforeTheirReplies(t *testing.T) {
+func TestMonitorShowsCommandsThatWereExecuted(t *testing.T) {
 	s := startServer(t, newClock().install)
 	m, c := dial(t, s), dial(t, s)
 	m.expect("MONITOR", "+OK")
@@ -253,10 +258,39 @@ func TestMonitorShowsCommandsBeforeTheirReplies(t *testing.T) {
 
 	local := c.LocalAddr().String()
 	m.receive(
-		fmt.Sprintf(`+1700000000.000000 [0 %s] "SELECT" "3"`, local),
+		fmt.Sprintf(`+1700000000.000000 [3 %s] "SELECT" "3"`, local),
 		fmt.Sprintf(`+1700000000.000000 [3 %s] "set" "k" "a \"b\"\\\r\n\t\a\b\x00\xc3\xa9"`, local),
+		fmt.Sprintf(`+1700000000.000000 [3 %s] "AUTH" "(redacted)" "(redacted)"`, local),
 		fmt.Sprintf(`+1700000000.000000 [3 %s] "PING"`, local))
-	m.expect("RESET", "+1700000000.000000 [0 "+m.LocalAddr().String()+`] "RESET"`, "+RESET")
+	m.expect("RESET", "+RESET")
 	c.expect("PING", "+PONG")
 	m.expect("PING", "+PONG")
+}
+
+// What a client that watches may do, and what it sees of it, is what it is in Redis.
+func TestAMonitorIsServedAsByRedisServer(t *testing.T) {
+	redis := startRedis(t)
+	kv := filepath.Join(shortDir(t), "kv.sock")
+	startServerOn(t, "unix:"+kv)
+	where := regexp.MustCompile(`(?m)^\+[0-9.]+ \[(\d+) .*?\]`)
+	for _, lines := range [][]string{
+		{"MONITOR", "MONITOR", "PING", "GET k", "SET k v", "DBSIZE", "KEYS *", "PUBLISH c m", "FLUSHALL", "SELECT 3", "CLIENT ID x", "CLIENT GETNAME",
+			"AUTH default wrong", "ECHO x", "COMMAND COUNT x", "nonsense", "GET", "QUIT"},
+		{"MONITOR", "RESET", "GET k", "QUIT"},
+	} {
+		replies := func(path string) string {
+			c := dialTo(t, "unix", path)
+			for _, line := range lines {
+				c.send(array(words(line)...))
+			}
+			all, err := io.ReadAll(c.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return where.ReplaceAllString(string(all), "+TIME [$1 PEER]")
+		}
+		if diff := cmp.Diff(replies(redis), replies(kv)); diff != "" {
+			t.Error("- redis, + kv:", diff)
+		}
+	}
 }
