@@ -561,6 +561,17 @@ var commandTests = []struct {
 		"SHUTDOWN FOO", "-ERR syntax error",
 		"SHUTDOWN ABORT", "-ERR No shutdown in progress.",
 	}},
+	{"INCRBYFLOAT of long numbers", []string{
+		"SET k 1e300", "+OK",
+		"INCRBYFLOAT k 1", "$301 " + longFloat,
+		"INCRBYFLOAT k 1", "$301 " + longFloat,
+		"INCRBYFLOAT n " + longFloat, "$301 " + longFloat,
+		"INCRBYFLOAT n " + strings.Repeat("0", 5118) + "1", "$301 " + longFloat,
+		"INCRBYFLOAT n " + strings.Repeat("0", 5119) + "1", "-ERR value is not a valid float",
+		"SET k 1e4932", "+OK",
+		"INCRBYFLOAT k 1e4932", "-ERR increment would produce NaN or Infinity",
+		"INCRBYFLOAT k 1e4933", "-ERR value is not a valid float",
+	}},
 	{"RESET", []string{
 		"SELECT 3", "+OK",
 		"CLIENT SETNAME me", "+OK",
@@ -571,6 +582,11 @@ var commandTests = []struct {
 		"EXISTS k", ":1",
 	}},
 }
+
+// longFloat is 1e300 in 64 bits of precision.
+const longFloat = "1000000000000000000008997324079559193870523944273290747938260082321265646596180935755849152083750497190350372508614274835903592556" +
+	"184672983913096260520748646287327135641843653294084255107606016789726652932370030551382947620994540294772781889620606179267611627097" +
+	"410650567187386105690089424915104006144"
 
 func TestCommandsReplyAsRedisDoes(t *testing.T) {
 	s := startServer(t, newClock().install)
