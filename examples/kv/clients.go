@@ -74,9 +74,9 @@ const (
 	errName      = "ERR Client names cannot contain spaces, newlines or special characters."
 )
 
-// mustAuth tells whether the client has to give the password first. One that came
+// mustAuth reports whether the client has to give the password first. One that came
 // when there was none does not.
-func (c *client) mustAuth() bool { return c.req.stranger && c.srv.cfg.password != "" }
+func (c *client) mustAuth() bool { return c.stranger && c.srv.cfg.password != "" }
 
 // login checks a name and a password. There is one user, "default".
 func (c *client) login(user, password []byte) bool {
@@ -88,7 +88,7 @@ func (c *client) login(user, password []byte) bool {
 		c.out.fail(errWrongPass)
 		return false
 	}
-	c.req.stranger = false
+	c.stranger = false
 	return true
 }
 
@@ -179,7 +179,7 @@ func resetCommand(c *client, args [][]byte) {
 	s := c.srv
 	s.leave(c)
 	c.db, c.name, c.noEvict, c.out.v3 = s.dbs[0], "", false, false
-	c.req.stranger = s.cfg.password != ""
+	c.stranger = s.cfg.password != ""
 	c.out.status("RESET")
 }
 

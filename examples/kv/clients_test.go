@@ -55,6 +55,21 @@ func TestAStrangerCannotAnnounceMuch(t *testing.T) {
 	c.receive("+OK")
 }
 
+func TestWithoutAPasswordNobodyIsAStranger(t *testing.T) {
+	s := startServer(t, withPassword)
+	c, admin := dial(t, s), dial(t, s)
+	admin.expect("AUTH secret", "+OK")
+	admin.send(array("CONFIG", "SET", "requirepass", ""))
+	admin.receive("+OK")
+	c.send(array("SET", "k", strings.Repeat("v", 20_000)) + array(strings.Fields("MGET"+strings.Repeat(" k", 20))...))
+	c.receive("+OK")
+	c.reply()
+	admin.expect("CONFIG SET requirepass secret", "+OK")
+	c.expect("GET k", "-NOAUTH Authentication required.") // it has never given one
+	c.send("*11\r\n")
+	c.receive("-ERR Protocol error: unauthenticated multibulk length")
+}
+
 func TestClientsOverTheMaximumAreTurnedAway(t *testing.T) {
 	s := startServer(t)
 	first := dial(t, s)

@@ -190,6 +190,7 @@ type client struct {
 	recent          *command // the last one looked up, without regard to subcommands
 	created, active int64    // as server.now; active when something was read or written
 	noEvict         bool
+	stranger        bool // has not given the password
 
 	channels, patterns map[string]struct{} // subscriptions; nil without
 	monitor            bool
@@ -227,7 +228,7 @@ func (s *server) addClient(fd int) {
 	s.paused = false
 	s.lastID++
 	c := &client{srv: s, id: s.lastID, fd: fd, db: s.dbs[0], index: len(s.clients), created: s.now, active: s.now}
-	c.req.stranger = s.cfg.password != ""
+	c.stranger = s.cfg.password != ""
 	c.onReadable, c.onWritable = c.readable, c.writable
 	s.clients = append(s.clients, c)
 
@@ -297,6 +298,7 @@ func (c *client) execute(input []byte) {
 	c.srv.readClock()
 	c.active = c.srv.now
 	for len(input) > 0 && !c.closing && !c.stalled {
+		c.req.stranger = c.mustAuth()
 		n, complete, err := c.req.parse(input)
 		input = input[n:]
 		if err != nil {
