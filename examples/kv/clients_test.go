@@ -370,6 +370,25 @@ func TestShutdownEndsTheProgramCleanly(t *testing.T) {
 	}
 }
 
+func TestASignalEndsASleep(t *testing.T) {
+	p := startProcess(t, 0, "127.0.0.1:0")
+	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
+	c.send(array("DEBUG", "SLEEP", "999999") + array("PING"))
+	for err := error(nil); err == nil; { // until it sleeps
+		other.send("PING\r\n")
+		other.SetReadDeadline(time.Now().Add(time.Second))
+		_, err = other.r.ReadString('\n')
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.receive("+OK", "+PONG")
+	c.expectEnd()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &p.stderr)
+	}
+}
+
 // A signal does not cut off replies that a client is still taking.
 func TestASignalLetsRepliesFinish(t *testing.T) {
 	const size = 16 << 20

@@ -289,7 +289,10 @@ func debugCommand(c *client, args [][]byte) {
 		c.out.fail("ERR value is not a valid float")
 		return
 	}
-	time.Sleep(time.Duration(seconds * float64(time.Second)))
+	select {
+	case <-time.After(time.Duration(seconds * float64(time.Second))):
+	case <-c.srv.interrupted: // as a signal ends Redis's
+	}
 	c.out.status("OK")
 }
 

@@ -102,7 +102,11 @@ func run(args []string, stdout io.Writer) (err error) {
 // awaitSignals ends the server when a signal asks for it. It runs on a goroutine of
 // its own, from where only Post and Stop may be called.
 func (s *server) awaitSignals(signals <-chan os.Signal) {
-	for range signals {
+	for n := 0; ; n++ {
+		<-signals
+		if n == 0 {
+			close(s.interrupted)
+		}
 		if s.el.Post(s.shutDown) != nil {
 			return // the loop is closed
 		}

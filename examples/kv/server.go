@@ -66,10 +66,13 @@ type server struct {
 	now     int64 // milliseconds since 1970, see readClock
 	mark    time.Time
 	started time.Time
-	ending  bool
 	log     *slog.Logger
 	warned  map[string]int64 // when, as now; see seldom
-	stats   struct {
+
+	ending      bool
+	interrupted chan struct{} // closed by the first signal: to end a DEBUG SLEEP
+
+	stats struct {
 		connections, rejected, commands, hits, misses, received, sent int64
 		sampled, perSecond                                            int64 // see sampleRates
 	}
@@ -94,6 +97,8 @@ func newServer(cfg *config) (*server, error) {
 		clock:    time.Now,
 		started:  time.Now(),
 		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
+
+		interrupted: make(chan struct{}),
 	}
 	s.addCommands(commandTable())
 	for i := range s.dbs {
