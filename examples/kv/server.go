@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/aeloop/ae"
@@ -54,6 +55,8 @@ type server struct {
 	spare   [][]byte  // output buffers that are not in use
 	checked int       // where checkClients goes on
 	lastID  int64     // of a client
+
+	held, heldMost int // bytes of memory, see returnMemory
 
 	channels, patterns topics // see pubsub.go
 	monitors           map[*client]struct{}
@@ -110,6 +113,7 @@ func newServer(cfg *config) (*server, error) {
 	el.CreateTimeEvent(0, s.expireKeys)
 	el.CreateTimeEvent(0, s.checkClients)
 	el.CreateTimeEvent(0, s.sampleRates)
+	el.CreateTimeEvent(0, s.returnMemory)
 	return s, nil
 }
 
@@ -117,6 +121,24 @@ func newServer(cfg *config) (*server, error) {
 func (s *server) sampleRates(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	s.stats.perSecond = s.stats.commands - s.stats.sampled
 	s.stats.sampled = s.stats.commands
+	return time.Second
+}
+
+// returnMemory is the time event that gives memory back to the system once much of
+// the data has gone and no more is going. Go does it too, but takes minutes.
+func (s *server) returnMemory(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	const much = 64 << 20
+
+	held := 0
+	for _, db := range s.dbs {
+		held += db.memory()
+	}
+	going := held < s.held
+	s.held, s.heldMost = held, max(s.heldMost, held)
+	if gone := s.heldMost - held; !going && gone >= max(much, held/8) {
+		s.heldMost = held
+		go debug.FreeOSMemory()
+	}
 	return time.Second
 }
 
