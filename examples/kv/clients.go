@@ -297,7 +297,9 @@ func (c *client) parseClass(arg []byte) (class int, ok bool) {
 		return normalClass, true
 	case is(arg, "PUBSUB"):
 		return pubsubClass, true
-	case is(arg, "MASTER"), is(arg, "REPLICA"), is(arg, "SLAVE"):
+	case is(arg, "REPLICA"), is(arg, "SLAVE"):
+		return replicaClass, true
+	case is(arg, "MASTER"):
 		return -1, true
 	}
 	c.out.fail("ERR Unknown client type '" + clip(arg, len(arg)) + "'")

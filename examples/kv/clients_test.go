@@ -225,6 +225,21 @@ func TestWithoutMemoryLeftOnlyWhatStoresIsRefused(t *testing.T) {
 	c.expect("APPEND k0 v", ":2")
 }
 
+// There are no replicas, but those who configure servers need not know.
+func TestReplicasMayHaveALimit(t *testing.T) {
+	c := dial(t, startServer(t))
+	name := "*2 $26 client-output-buffer-limit "
+	c.expect("CONFIG GET client-output-buffer-limit", name+"$67 normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60")
+	for _, class := range []string{"replica", "SLAVE"} {
+		c.send(array("CONFIG", "SET", "client-output-buffer-limit", class+" 1mb 2mb 3"))
+		c.receive("+OK")
+		c.expect("CONFIG GET client-output-buffer-limit", name+"$63 normal 0 0 0 slave 1048576 2097152 3 pubsub 33554432 8388608 60")
+	}
+	c.send(array("CONFIG", "SET", "client-output-buffer-limit", "master 0 0 0"))
+	c.receive("-ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit') - Invalid client class specified in buffer limit configuration.")
+	c.expect("CLIENT LIST TYPE replica", "$0 ")
+}
+
 func TestClientListDescribesClients(t *testing.T) {
 	s := startServer(t)
 	c, sub := dial(t, s), dial(t, s)

@@ -123,6 +123,7 @@ func commandTable() []row {
 		{"config", -2, "", noKey, nil, ""},
 		{"config|get", -3, "admin noscript loading stale", noKey, configGetCommand, "parameter [parameter ...]"},
 		{"config|set", -4, "admin noscript loading stale", noKey, configSetCommand, "parameter value [parameter value ...]"},
+		{"config|resetstat", 2, "admin noscript loading stale", noKey, configResetstatCommand, ""},
 		{"command", -1, "loading stale", noKey, commandCommand, ""},
 		{"command|count", 2, "loading stale", noKey, commandCountCommand, ""},
 		{"command|docs", -2, "loading stale", noKey, commandDocsCommand, "[command-name [command-name ...]]"},

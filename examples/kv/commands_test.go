@@ -572,6 +572,17 @@ var commandTests = []struct {
 		"INCRBYFLOAT k 1e4932", "-ERR increment would produce NaN or Infinity",
 		"INCRBYFLOAT k 1e4933", "-ERR value is not a valid float",
 	}},
+	{"CONFIG SET of what cannot be changed", []string{
+		`CONFIG SET save ""`, "+OK",
+		"CONFIG SET maxmemory-policy NoEviction", "+OK",
+		"CONFIG SET proto-max-bulk-len 512mb", "+OK",
+		"CONFIG SET appendonly no", "+OK",
+		`CONFIG SET save "" timeout 0 SAVE ""`, "-ERR CONFIG SET failed (possibly related to argument 'SAVE') - duplicate parameter",
+		"CONFIG SET databases 16", "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+		"CONFIG SET appendfilename appendonly.aof", "-ERR CONFIG SET failed (possibly related to argument 'appendfilename') - can't set immutable config",
+		"CONFIG RESETSTAT x", "-ERR wrong number of arguments for 'config|resetstat' command",
+		"CONFIG RESETSTAT", "+OK",
+	}},
 	{"RESET", []string{
 		"SELECT 3", "+OK",
 		"CLIENT SETNAME me", "+OK",
@@ -699,6 +710,23 @@ func TestInfoHasWhatIsAskedFor(t *testing.T) {
 	}
 	if got := c.cmd("INFO nothing"); got != "$0 " {
 		t.Errorf("INFO nothing: %q", got)
+	}
+}
+
+func TestStatisticsBeginAnew(t *testing.T) {
+	clock := newClock()
+	s := startServer(t, clock.install)
+	c := dial(t, s)
+	c.expect("SET k v PX 1", "+OK")
+	c.expect("GET k", "$1 v")
+	clock.advance(time.Second)
+	c.expect("GET k", "$-1")
+	c.expect("CONFIG RESETSTAT", "+OK")
+	got := c.cmd("INFO stats")
+	for _, want := range []string{"total_connections_received:0 ", "total_commands_processed:1 ", "expired_keys:0 ", "keyspace_hits:0 ", "keyspace_misses:0 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
 	}
 }
 

@@ -75,10 +75,12 @@ type server struct {
 	ending      bool
 	interrupted chan struct{} // closed by the first signal: to end a DEBUG SLEEP
 
-	stats struct {
-		connections, rejected, commands, hits, misses, received, sent int64
-		sampled, perSecond                                            int64 // see sampleRates
-	}
+	stats statistics
+}
+
+type statistics struct {
+	connections, rejected, commands, hits, misses, received, sent int64
+	sampled, perSecond                                            int64 // see sampleRates
 }
 
 func newServer(cfg *config) (*server, error) {
