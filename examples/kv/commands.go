@@ -12,7 +12,7 @@ import (
 type row struct {
 	name  string // in lower case
 	arity int    // words of a call, the name included; -n means n or more
-	flags string // as COMMAND reports them
+	flags string // as COMMAND reports them; hidden: it does not
 	keys  keySpec
 	proc  func(c *client, args [][]byte) // nil: only its subcommands can be called
 	usage string                         // the arguments
@@ -128,7 +128,7 @@ func commandTable() []row {
 		{"command|count", 2, "loading stale", noKey, commandCountCommand, ""},
 		{"command|docs", -2, "loading stale", noKey, commandDocsCommand, "[command-name [command-name ...]]"},
 		{"command|info", -2, "loading stale", noKey, commandInfoCommand, "[command-name [command-name ...]]"},
-		{"command|list", -2, "loading stale", noKey, commandListCommand, "[FILTERBY PATTERN pattern]"},
+		{"command|list", -2, "loading stale", noKey, commandListCommand, "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]"},
 		{"debug", -2, "admin noscript loading stale", noKey, debugCommand, "SLEEP seconds"},
 		{"function", -2, "", noKey, nil, ""},
 		{"function|flush", -2, "write noscript", noKey, functionFlushCommand, "[ASYNC | SYNC]"},
@@ -142,8 +142,8 @@ func commandTable() []row {
 
 		// A web page can make a browser send lines to any port. The first of
 		// them names the method, and POST alone can carry lines that are commands.
-		{"post", -1, "loading stale", noKey, webCommand, ""},
-		{"host:", -1, "loading stale", noKey, webCommand, ""},
+		{"post", -1, "hidden", noKey, webCommand, ""},
+		{"host:", -1, "hidden", noKey, webCommand, ""},
 	}
 }
 
@@ -185,7 +185,7 @@ func (s *server) addCommands(rows []row) {
 				parent.help = helpOf(parent)
 			}
 			parent.subcommands = append(parent.subcommands, cmd)
-		} else {
+		} else if r.flags != "hidden" {
 			s.commands = append(s.commands, cmd)
 		}
 	}

@@ -583,6 +583,16 @@ var commandTests = []struct {
 		"CONFIG RESETSTAT x", "-ERR wrong number of arguments for 'config|resetstat' command",
 		"CONFIG RESETSTAT", "+OK",
 	}},
+	{"COMMAND LIST and DOCS", []string{
+		"COMMAND LIST FILTERBY PATTERN CLIENT|i?", "*1 $9 client|id",
+		"COMMAND LIST FILTERBY MODULE x", "*0",
+		"COMMAND LIST FILTERBY ACLCAT nothing", "*0",
+		"COMMAND LIST FILTERBY ACLCAT", "-ERR syntax error",
+		"COMMAND LIST FILTERBY NAME x", "-ERR syntax error",
+		"COMMAND LIST FILTERBY PATTERN host:", "*0",
+		"COMMAND LIST FILTERBY PATTERN post", "*0",
+		"COMMAND DOCS client|nothing get|x", "*0",
+	}},
 	{"RESET", []string{
 		"SELECT 3", "+OK",
 		"CLIENT SETNAME me", "+OK",
@@ -737,16 +747,34 @@ func TestCommandDescribesTheTable(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
-	top := 0
+	if got, want := c.cmd("COMMAND INFO Client|ID post client|x"), "*3 *10 $9 client|id :2 *3 +noscript +loading +stale :0 :0 :0 *0 *0 *0 *0 $-1 $-1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := c.cmd("COMMAND DOCS client|getname"), "*2 $14 client|getname *0"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	top, all := 0, 0
+	containers := make(map[string]bool) // each has a HELP too
 	for _, cmd := range commandTable() {
-		if !strings.Contains(cmd.name, "|") {
+		container, _, ok := strings.Cut(cmd.name, "|")
+		if cmd.name == "post" || cmd.name == "host:" {
+			continue
+		}
+		all++
+		if ok {
+			containers[container] = true
+		} else {
 			top++
 		}
+	}
+	if got, want := c.cmd("COMMAND LIST"), fmt.Sprintf("*%d ", all+len(containers)); !strings.HasPrefix(got, want) {
+		t.Errorf("COMMAND LIST: %.40q, want %q...", got, want)
 	}
 	if got, want := c.cmd("COMMAND COUNT"), fmt.Sprintf(":%d", top); got != want {
 		t.Errorf("COUNT: %q, want %q", got, want)
 	}
-	for _, line := range []string{"COMMAND", "COMMAND LIST", "COMMAND INFO"} {
+	for _, line := range []string{"COMMAND", "COMMAND INFO"} {
 		if got, want := c.cmd(line), fmt.Sprintf("*%d ", top); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %.40q, want %q...", line, got, want)
 		}
