@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,20 +45,26 @@ func smallDisk(t *testing.T, size int) (dir string) {
 	return dir
 }
 
-// fill leaves so many bytes of a disk, and returns the file to remove for more.
-func fill(t *testing.T, dir string, left int) (filler string) {
+// room returns how many bytes are left of a disk.
+func room(t *testing.T, dir string) int {
 	t.Helper()
 	var disk unix.Statfs_t
 	if err := unix.Statfs(dir, &disk); err != nil {
 		t.Fatal(err)
 	}
+	return int(disk.Bavail) * int(disk.Bsize)
+}
+
+// fill leaves so many bytes of a disk, and returns the file to remove for more.
+func fill(t *testing.T, dir string, left int) (filler string) {
+	t.Helper()
 	filler = filepath.Join(dir, "filler")
 	f, err := os.OpenFile(filler, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.Write(make([]byte, int(disk.Bavail)*int(disk.Bsize)-left)); err != nil {
+	if _, err := f.Write(make([]byte, max(0, room(t, dir)-left))); err != nil && !errors.Is(err, unix.ENOSPC) { // others write too
 		t.Fatal(err)
 	}
 	return filler
@@ -341,4 +351,146 @@ func TestWithoutRoomForASecondCopyNoneIsBegun(t *testing.T) {
 	if got := contents(l.server); len(got) != 1000 {
 		t.Errorf("%d keys", len(got))
 	}
+}
+
+// A fillWriter writes until its connection ends, and knows what was acknowledged.
+type fillWriter struct {
+	id    int
+	piece string // of the values
+	sent  int
+	acked map[int]int // the lengths of the values
+}
+
+func (w *fillWriter) run(c *conn) {
+	for {
+		w.sent++
+		value := strings.Repeat(w.piece, rand.IntN(20_000/len(w.piece)))
+		n := strconv.Itoa(w.sent)
+		id := strconv.Itoa(w.id)
+		_, err := c.Write([]byte(array("SET", "key:"+id+":"+n, value) + array("APPEND", "log:"+id, n+",")))
+		if err != nil {
+			return
+		}
+		for i := range 2 {
+			line, err := c.r.ReadString('\n')
+			switch {
+			case err != nil:
+				return
+			case line[0] != '-' && i == 0:
+				w.acked[w.sent] = len(value)
+			}
+		}
+	}
+}
+
+func (w *fillWriter) check(t *testing.T, c *conn) {
+	t.Helper()
+	for n, size := range w.acked {
+		if got := c.cmd(fmt.Sprintf("STRLEN key:%d:%d", w.id, n)); got != fmt.Sprint(":", size) {
+			t.Errorf("writer %d: SET %d of %d bytes was acknowledged, and is %s", w.id, n, size, got)
+		}
+	}
+}
+
+// However the disk fills and the program ends, it has after a restart what it has
+// acknowledged. KV_FULL_DISKS is how many times. (31, 32)
+func TestNothingAcknowledgedIsLostWhenTheDiskFills(t *testing.T) {
+	disks := 8
+	if n, err := strconv.Atoi(os.Getenv("KV_FULL_DISKS")); err == nil {
+		disks = n
+	}
+	for _, policy := range []string{"always", "everysec"} {
+		for _, sig := range []os.Signal{os.Kill, unix.SIGTERM} {
+			t.Run(fmt.Sprint(policy, " ", sig), func(t *testing.T) {
+				dir := smallDisk(t, 4<<20)
+				acked, refused := 0, 0
+				for n := range (disks + 3) / 4 {
+					a, r := fillDisk(t, dir, policy, sig, n%2 == 1)
+					acked, refused = acked+a, refused+r
+					if t.Failed() {
+						return
+					}
+				}
+				t.Logf("%d acknowledged, %d refused", acked, refused)
+				if acked == 0 || refused == 0 {
+					t.Error("nothing is tested")
+				}
+			})
+		}
+	}
+}
+
+// fillDisk fills the disk at a random moment under clients that write, makes room
+// sometimes, and ends the program at another one.
+func fillDisk(t *testing.T, dir, policy string, sig os.Signal, slow bool) (acked, refused int) {
+	path := filepath.Join(dir, "kv.aof")
+	args := []string{"-appendonly", "yes", "-appendfsync", policy, "-appendfilename", path}
+	p := startProcess(t, 0, "127.0.0.1:0", args...)
+	if slow {
+		p.tamper(t, "-o", os.DevNull, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=300000")
+	}
+
+	piece := array("PING") // which looks like damage if it stays
+	if sig == os.Kill {
+		piece = "v" // it may come in the middle of a write
+	}
+	end := make(chan struct{})
+	writers := make([]*fillWriter, 5)
+	var wg sync.WaitGroup
+	for i := range writers {
+		w := &fillWriter{id: i, piece: piece, acked: make(map[int]int)}
+		writers[i] = w
+		c := dialTo(t, "tcp", p.addr)
+		wg.Go(func() {
+			for {
+				w.run(c)
+				c.Close()
+				nc, err := net.Dial("tcp", p.addr)
+				if err != nil {
+					return // it has ended
+				}
+				nc.SetDeadline(deadline())
+				c = &conn{nc, t, bufio.NewReader(nc)}
+				select {
+				case <-end:
+					c.Close()
+					return
+				default:
+				}
+			}
+		})
+	}
+
+	moment := func() { time.Sleep(rand.N(150 * time.Millisecond)) }
+	moment()
+	var filler string
+	if room(t, dir) > 100_000 {
+		filler = fill(t, dir, rand.IntN(100_000))
+	}
+	moment()
+	if filler != "" && rand.IntN(2) == 0 {
+		os.Remove(filler)
+		moment()
+	}
+	close(end)
+	if err := p.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	p.Wait()
+	wg.Wait()
+
+	p = startProcess(t, 0, "127.0.0.1:0", args...)
+	c := dialTo(t, "tcp", p.addr)
+	for _, w := range writers {
+		w.check(t, c)
+		acked += len(w.acked)
+		refused += w.sent - len(w.acked)
+	}
+	p.Process.Kill()
+	p.Wait()
+	os.Remove(filler)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	return acked, refused
 }
