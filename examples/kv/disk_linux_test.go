@@ -462,6 +462,9 @@ func fillDisk(t *testing.T, dir, policy string, sig os.Signal, slow bool) (acked
 	}
 
 	moment := func() { time.Sleep(rand.N(150 * time.Millisecond)) }
+	if slow && policy == "everysec" {
+		dialTo(t, "tcp", p.addr).waitFor("INFO persistence", "aof_pending_bio_fsync:1")
+	}
 	moment()
 	var filler string
 	if room(t, dir) > 100_000 {
