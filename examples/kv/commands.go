@@ -331,7 +331,7 @@ func unknownCommand(args [][]byte) string {
 	return "ERR unknown command '" + clip(args[0], 128) + "', with args beginning with: " + quoted
 }
 
-// is tells whether arg is word, whichever of them is in capitals.
+// is reports whether arg is word, whichever of them is in capitals.
 func is(arg []byte, word string) bool {
 	if len(arg) != len(word) {
 		return false

@@ -99,7 +99,7 @@ func (d *db) valueAt(p position) (value []byte, ok bool) {
 	return d.value(d.record(p.at)), true
 }
 
-// exists tells whether there is a key.
+// exists reports whether there is a key.
 func (d *db) exists(key []byte) bool {
 	return d.seek(key).at != 0
 }
@@ -128,7 +128,7 @@ func (d *db) setAt(p position, key, value []byte, when int64) {
 	d.compact(size)
 }
 
-// del removes key, and tells whether it was there.
+// del removes key, and reports whether it was there.
 func (d *db) del(key []byte) bool {
 	p := d.seek(key)
 	if p.at == 0 {
@@ -208,7 +208,7 @@ func (d *db) memory() int {
 }
 
 // sweep removes keys whose time has come, looking at a limited number of those
-// that expire; the next call goes on from there. It tells whether it found so
+// that expire; the next call goes on from there. It reports whether it found so
 // many that it should be called again soon.
 func (d *db) sweep() (more bool) {
 	const looks, removals = 50_000, 1000
@@ -284,7 +284,7 @@ func (d *db) find(h uint64, key []byte) (prev, at ref) {
 	return 0, 0
 }
 
-// isExpired tells whether the time of a record has come.
+// isExpired reports whether the time of a record has come.
 func (d *db) isExpired(r record) bool {
 	i := r.expiry()
 	return i != 0 && d.now > d.expiryAt(i).when

@@ -51,7 +51,7 @@ func startRedis(t *testing.T) (path string) {
 	return ""
 }
 
-// different tells whether two replies to a command differ, apart from the time
+// different reports whether two replies to a command differ, apart from the time
 // that has passed between them, and from the order in which keys are found.
 func different(line, a, b string) bool {
 	if a == b {

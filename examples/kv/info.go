@@ -56,7 +56,7 @@ func infoCommand(c *client, args [][]byte) {
 	c.out.verbatim(b.String())
 }
 
-// wantsSection tells whether INFO with these arguments includes a section.
+// wantsSection reports whether INFO with these arguments includes a section.
 func wantsSection(args [][]byte, name string) bool {
 	for _, arg := range args {
 		if is(arg, upper(name)) || is(arg, "DEFAULT") || is(arg, "ALL") || is(arg, "EVERYTHING") {

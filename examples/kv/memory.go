@@ -62,7 +62,7 @@ func recordSize(key, value int) int {
 
 func (d *db) record(at ref) record { return d.chunks[at>>32].mem[uint32(at):] }
 
-// fits tells whether the record may stay where it is when it needs size bytes:
+// fits reports whether the record may stay where it is when it needs size bytes:
 // it must have them, and not many more than that.
 func (d *db) fits(at ref, size int) bool {
 	have := d.record(at).size()

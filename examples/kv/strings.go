@@ -152,7 +152,7 @@ func getexCommand(c *client, args [][]byte) {
 	}
 }
 
-// isTimeOption tells whether arg is one of the options that give a time, and no
+// isTimeOption reports whether arg is one of the options that give a time, and no
 // other than the one that came before, if any.
 func isTimeOption(arg []byte, before string) bool {
 	option := timeOption(arg)
