@@ -59,6 +59,7 @@ type db struct {
 	big      [][]byte // values that do not stand in their record
 	bigFree  []uint32 // numbers in big that are not in use
 	bigBytes int
+	most     int // bytes of values at some time, see server.returnMemory
 
 	log   *aof // is told what changes, if there is one
 	index int  // which of the dbs this is
@@ -175,6 +176,7 @@ func (d *db) flush() {
 	fresh.now = d.now
 	fresh.changes = d.changes + int64(d.count)
 	fresh.expired = d.expired
+	fresh.most = d.most
 	fresh.log, fresh.index = d.log, d.index
 	if d.log != nil && d.count > 0 {
 		d.log.flush(d)
@@ -202,9 +204,12 @@ func (d *db) each(fn func(key, value []byte, when int64)) {
 // used returns the number of bytes that the keys need.
 func (d *db) used() int { return d.live + d.bigBytes + 8*int(d.buckets) + 16*d.expiring }
 
+// values returns the number of bytes that the keys and values have, and the holes.
+func (d *db) values() int { return d.total + d.bigBytes }
+
 // memory returns the number of bytes that the db holds.
 func (d *db) memory() int {
-	return d.total + d.bigBytes + 8*len(d.pages)*len(d.pages[0]) + 16*pageExpiries*len(d.expires)
+	return d.values() + 8*len(d.pages)*len(d.pages[0]) + 16*pageExpiries*len(d.expires)
 }
 
 // sweep removes keys whose time has come, looking at a limited number of those

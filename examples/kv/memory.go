@@ -105,6 +105,7 @@ func (d *db) dumped() (n int64) {
 
 func (d *db) addBig(value []byte) (i uint32) {
 	d.bigBytes += cap(value)
+	d.most = max(d.most, d.values())
 	if n := len(d.bigFree); n > 0 {
 		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
 		d.big[i] = value
@@ -144,6 +145,7 @@ func (d *db) alloc(size int) ref {
 
 func (d *db) addChunk(size int) (number int) {
 	d.total += size
+	d.most = max(d.most, d.values())
 	fresh := chunk{mem: make([]byte, size)}
 	if n := len(d.vacant); n > 0 {
 		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]

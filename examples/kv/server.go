@@ -55,8 +55,7 @@ type server struct {
 	spare   [][]byte  // output buffers that are not in use
 	checked int       // where checkClients goes on
 	lastID  int64     // of a client
-
-	held, heldMost int // bytes of memory, see returnMemory
+	held    int       // bytes of memory, see returnMemory
 
 	channels, patterns topics // see pubsub.go
 	monitors           map[*client]struct{}
@@ -131,14 +130,17 @@ func (s *server) sampleRates(*ae.EventLoop, ae.TimeEventID) time.Duration {
 func (s *server) returnMemory(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	const much = 64 << 20
 
-	held := 0
+	held, gone := 0, 0
 	for _, db := range s.dbs {
-		held += db.memory()
+		held += db.values()
+		gone += db.most - db.values()
 	}
 	going := held < s.held
-	s.held, s.heldMost = held, max(s.heldMost, held)
-	if gone := s.heldMost - held; !going && gone >= max(much, held/8) {
-		s.heldMost = held
+	s.held = held
+	if !going && gone >= max(much, held/8) {
+		for _, db := range s.dbs {
+			db.most = db.values()
+		}
 		go debug.FreeOSMemory()
 	}
 	return time.Second
