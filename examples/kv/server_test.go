@@ -132,7 +132,7 @@ func TestAPeerThatFinishedSendingGetsItsReplies(t *testing.T) {
 // A client that sends and sends and does not read must cost no more than its
 // limit, and hold nobody up; when it reads at last, everything is there.
 func TestAClientThatDoesNotReadIsNotReadFrom(t *testing.T) {
-	const n, size = 20_000, 10_000
+	const n, size = 10_000, 10_000
 	s := startServer(t)
 	slow, other := dial(t, s), dial(t, s)
 	slow.cmd("SET key " + strings.Repeat("v", size))
