@@ -48,11 +48,12 @@ import (
 // do meanwhile is to prepare the next batch: a few microseconds for each
 // command. With "everysec" nobody waits for the sync, so a goroutine does it, and
 // comes back with Post. What is written while it runs could have to wait for
-// it in the kernel, and is kept back for a while.
+// it in the kernel, and is kept back for a while, together with the replies.
 type aof struct {
 	srv  *server
 	path string
 	file *os.File
+	size int64 // of what is in it: whole commands
 
 	buf      []byte // commands that are not written yet
 	selected int    // the db that the last of them is for; -1 if none was named yet
@@ -64,10 +65,12 @@ type aof struct {
 	syncing sync.WaitGroup
 	busy    bool  // a goroutine is syncing
 	result  error // of that; the goroutine's until it is done
-	held    bool  // buf is kept back for it
+	held    bool  // a time event is set that ends the wait for it
+	waited  bool  // long enough: what comes now is written although it runs
 
-	err    error // why writes are refused, or nil
-	broken bool  // a sync has failed: nobody knows what is in the file
+	err    error         // why writes are refused, or nil
+	pause  time.Duration // until the next try
+	broken bool          // a sync has failed: nobody knows what is in the file
 }
 
 // An fsyncPolicy is the setting that says when the file is synced.
@@ -94,8 +97,12 @@ const (
 	// holdMax is how long commands are kept back for a sync that is under way.
 	holdMax = 250 * time.Millisecond
 
-	// retryPause is how long to wait after an error before trying again.
+	// retryPause is how long to wait after an error before trying again, and twice as
+	// long after each more, up to retryMax. A try may take no more than one part in
+	// retryShare of the time: the clients that read want the rest.
 	retryPause = 100 * time.Millisecond
+	retryMax   = 5 * time.Second
+	retryShare = 10
 
 	// bufferKeep is the size from which the buffer is left to the garbage collector.
 	bufferKeep = 4 << 20
@@ -128,12 +135,15 @@ func (a *aof) start() error {
 	if err := syncDir(a.path); err != nil { // the file may be new
 		return err
 	}
-	size, err := a.load()
-	if err != nil {
+	var err error
+	if a.size, err = a.load(); err != nil {
 		return err
 	}
-	if err := a.compact(size); err != nil {
-		return err
+	if err := a.compact(); err != nil {
+		a.srv.log.Warn("the append-only file could not be compacted, and stays as it is", "file", a.path, "error", err)
+		if a.broken {
+			a.fail(err) // it could, but would the new one survive a power failure?
+		}
 	}
 
 	a.srv.aof = a
@@ -290,9 +300,17 @@ func encode(buf []byte, args ...[]byte) []byte {
 
 // save is called before the loop sleeps, and before the replies are sent.
 func (a *aof) save() {
-	if len(a.buf) > 0 && a.err == nil && !a.hold() {
+	if len(a.buf) > 0 && a.err == nil {
+		if a.hold() {
+			return
+		}
 		a.writeOrFail()
 	}
+	a.settle()
+}
+
+// settle lets go of the replies that waited for what they acknowledge.
+func (a *aof) settle() {
 	for _, c := range a.srv.pending {
 		c.doubtful = 0
 	}
@@ -310,7 +328,11 @@ func (a *aof) writeOrFail() {
 func (a *aof) write() error {
 	n, err := a.file.Write(a.buf)
 	a.dirty = a.dirty || n > 0
-	a.buf = a.buf[:copy(a.buf, a.buf[n:])] // the rest of a command goes where the disk was full
+	if err != nil && n > 0 && a.file.Truncate(a.size) == nil {
+		return err // and no half of a command stays there, for the next start to wonder about
+	}
+	a.size += int64(n)
+	a.buf = a.buf[:copy(a.buf, a.buf[n:])]
 	if err != nil {
 		return err
 	}
@@ -333,9 +355,10 @@ func (a *aof) sync() error {
 	return err
 }
 
-// syncLater sees to it that what is written will be synced.
+// syncLater sees to it that what is written will be synced. With "always" it is
+// already, but for what was written under another policy.
 func (a *aof) syncLater() {
-	if a.srv.cfg.appendFsync == "everysec" && a.dirty && !a.timed && !a.busy {
+	if a.srv.cfg.appendFsync != "no" && a.dirty && !a.timed && !a.busy {
 		a.timed = true
 		a.srv.el.CreateTimeEvent(syncPause, a.startSync)
 	}
@@ -348,7 +371,7 @@ func (a *aof) startSync(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
 		return ae.NoMore
 	}
 
-	a.dirty, a.busy = false, true
+	a.dirty, a.busy, a.waited = false, true, false
 	file := a.file
 	a.syncing.Go(func() {
 		a.result = file.Sync()
@@ -371,20 +394,17 @@ func (a *aof) synced(*ae.EventLoop) {
 	a.syncLater()
 }
 
-// hold tells whether to keep buf back for the sync that is under way, and sees
-// to it that this ends.
+// hold reports whether to keep buf back for the sync that is under way, and with
+// it the replies, and sees to it that this ends.
 func (a *aof) hold() bool {
-	if !a.busy || a.srv.cfg.appendFsync == "always" {
+	if !a.busy || a.waited || a.srv.cfg.appendFsync == "always" {
 		return false
 	}
 	if !a.held {
 		a.held = true
 		a.srv.el.CreateTimeEvent(holdMax, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-			// Now it is written, even if the kernel makes us wait.
-			a.held = false
-			if len(a.buf) > 0 && a.err == nil {
-				a.writeOrFail()
-			}
+			// Now save writes it, even if the kernel makes us wait.
+			a.held, a.waited = false, true
 			return ae.NoMore
 		})
 	}
@@ -398,7 +418,8 @@ func (a *aof) hold() bool {
 func (a *aof) fail(err error) {
 	if a.err == nil {
 		a.srv.log.Error("the append-only file cannot be written: commands that write are refused", "error", err)
-		a.srv.el.CreateTimeEvent(retryPause, a.retry)
+		a.pause = retryPause
+		a.srv.el.CreateTimeEvent(a.pause, a.retry)
 	}
 	a.err = err
 
@@ -432,8 +453,10 @@ func (a *aof) refusal() string {
 // retry is the time event that tries again. After a sync that failed there is
 // only one way to know what is in the file: to write it anew.
 func (a *aof) retry(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	began := time.Now()
 	if a.err = a.repair(); a.err != nil {
-		return retryPause
+		a.pause = max(min(2*a.pause, retryMax), (retryShare-1)*time.Since(began))
+		return a.pause
 	}
 	a.srv.log.Info("the append-only file can be written again")
 	a.syncLater()
@@ -459,6 +482,7 @@ func (a *aof) close() error {
 	if err != nil {
 		a.fail(err) // the replies of the last iteration are not sent yet
 	}
+	a.settle()
 	a.file.Close()
 	return err
 }
@@ -484,18 +508,19 @@ func (a *aof) temporary() string { return a.path + ".rewrite" }
 
 // compact rewrites a file of which at least half is history. It is called at
 // start, when nobody waits yet.
-func (a *aof) compact(size int64) error {
-	if size < compactAbove {
+func (a *aof) compact() error {
+	before := a.size
+	if before < compactAbove {
 		return nil
 	}
 	needed, err := a.dump(io.Discard)
-	if err != nil || size < 2*needed {
+	if err != nil || before < 2*needed {
 		return err
 	}
 	if err := a.rewrite(); err != nil {
 		return err
 	}
-	a.srv.log.Info("the append-only file was compacted", "before", size, "after", needed)
+	a.srv.log.Info("the append-only file was compacted", "before", before, "after", a.size)
 	return nil
 }
 
@@ -506,7 +531,11 @@ func (a *aof) rewrite() error {
 	if err != nil {
 		return err
 	}
-	if _, err = a.dump(f); err == nil {
+	size := int64(0)
+	if err = reserve(f, a.needed()); err == nil {
+		size, err = a.dump(f)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
@@ -519,10 +548,18 @@ func (a *aof) rewrite() error {
 	}
 
 	a.file.Close()
-	a.file, a.buf, a.selected, a.dirty = f, nil, -1, false
+	a.file, a.size, a.buf, a.selected, a.dirty = f, size, nil, -1, false
 	err = syncDir(a.path)
 	a.broken = err != nil
 	return err
+}
+
+// needed returns how many bytes dump will write at least, unless keys expire before.
+func (a *aof) needed() (n int64) {
+	for _, d := range a.srv.dbs {
+		n += d.dumped()
+	}
+	return n
 }
 
 // dump writes the commands that make the data, and returns their length.

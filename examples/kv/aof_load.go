@@ -217,7 +217,7 @@ func (l *loader) call(args [][]byte) error {
 	return nil
 }
 
-// hasCommandBehind tells whether there is a command inside the one at offset at.
+// hasCommandBehind reports whether there is a command inside the one at offset at.
 // A length that was damaged can swallow everything behind it, which then looks
 // like a file that was cut off in a long argument. (An argument that really was,
 // and that has commands in it, is refused too: better ask once too often.)

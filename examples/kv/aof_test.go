@@ -664,6 +664,35 @@ func TestAfterASyncThatFailedTheFileIsWrittenAnew(t *testing.T) {
 	}
 }
 
+// What fails again and again may not keep the loop from everything else. (34)
+func TestTheLongerTheFileCannotBeWrittenTheRarerItIsTried(t *testing.T) {
+	l := openLogged(t, tempFile(t))
+	defer l.close()
+	l.aof.broken = true
+	if err := os.Mkdir(l.aof.temporary(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.aof.fail(unix.EIO)
+	last := time.Duration(0)
+	for range 10 {
+		wait := l.aof.retry(l.el, 0)
+		if wait < min(2*last, retryMax) {
+			t.Errorf("after %v it waits for %v", last, wait)
+		}
+		last = wait
+	}
+	if last < retryMax {
+		t.Errorf("in the end it waits for %v", last)
+	}
+
+	if err := os.Remove(l.aof.temporary()); err != nil {
+		t.Fatal(err)
+	}
+	if wait := l.aof.retry(l.el, 0); wait != ae.NoMore {
+		t.Errorf("it has succeeded, and tries again in %v", wait)
+	}
+}
+
 func TestASyncThatFailsAtTheEndLosesNothing(t *testing.T) {
 	l := openLogged(t, tempFile(t))
 	l.cfg.appendFsync = "everysec"
@@ -729,6 +758,29 @@ func TestEverysecSyncsWhatIsWritten(t *testing.T) {
 		for end := deadline(); dirty; {
 			if time.Now().After(end) {
 				t.Fatal("it is never synced")
+			}
+			s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
+		}
+	}
+}
+
+// What another policy has left is synced without waiting for the next write.
+func TestWhoSetsEverysecNeedNotWriteForItToSync(t *testing.T) {
+	s := startServer(t, func(s *server) {
+		s.cfg.appendFsync = "no"
+		if err := s.openAOF(tempFile(t)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c := dial(t, s)
+	for _, policy := range []string{"everysec", "always"} {
+		c.expect("CONFIG SET appendfsync no", "+OK")
+		c.expect("SET a 1", "+OK")
+		c.expect("CONFIG SET appendfsync "+policy, "+OK")
+		dirty := true
+		for end := deadline(); dirty; {
+			if time.Now().After(end) {
+				t.Fatalf("%s: it is never synced", policy)
 			}
 			s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
 		}

@@ -62,7 +62,7 @@ func quitCommand(c *client, args [][]byte) {
 }
 
 func webCommand(c *client, args [][]byte) {
-	c.srv.log.Warn("possible attack: a web browser was made to send commands", "client", c.fd)
+	c.srv.seldom(c.srv.log.Warn, "possible attack: a web browser was made to send commands", "client", c.fd)
 	c.closing = true
 }
 
@@ -74,9 +74,9 @@ const (
 	errName      = "ERR Client names cannot contain spaces, newlines or special characters."
 )
 
-// mustAuth tells whether the client has to give the password first. One that came
+// mustAuth reports whether the client has to give the password first. One that came
 // when there was none does not.
-func (c *client) mustAuth() bool { return c.req.stranger && c.srv.cfg.password != "" }
+func (c *client) mustAuth() bool { return c.stranger && c.srv.cfg.password != "" }
 
 // login checks a name and a password. There is one user, "default".
 func (c *client) login(user, password []byte) bool {
@@ -88,7 +88,7 @@ func (c *client) login(user, password []byte) bool {
 		c.out.fail(errWrongPass)
 		return false
 	}
-	c.req.stranger = false
+	c.stranger = false
 	return true
 }
 
@@ -179,7 +179,7 @@ func resetCommand(c *client, args [][]byte) {
 	s := c.srv
 	s.leave(c)
 	c.db, c.name, c.noEvict, c.out.v3 = s.dbs[0], "", false, false
-	c.req.stranger = s.cfg.password != ""
+	c.stranger = s.cfg.password != ""
 	c.out.status("RESET")
 }
 
@@ -297,7 +297,9 @@ func (c *client) parseClass(arg []byte) (class int, ok bool) {
 		return normalClass, true
 	case is(arg, "PUBSUB"):
 		return pubsubClass, true
-	case is(arg, "MASTER"), is(arg, "REPLICA"), is(arg, "SLAVE"):
+	case is(arg, "REPLICA"), is(arg, "SLAVE"):
+		return replicaClass, true
+	case is(arg, "MASTER"):
 		return -1, true
 	}
 	c.out.fail("ERR Unknown client type '" + clip(arg, len(arg)) + "'")
@@ -325,7 +327,7 @@ func (c *client) describe() string {
 	}
 
 	peer, local := c.addresses()
-	waiting := len(c.out.buf) - c.sent
+	waiting := c.waiting()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
@@ -348,7 +350,7 @@ func (c *client) addresses() (peer, local string) {
 func clientKillCommand(c *client, args [][]byte) {
 	k := killer{class: -2, skipMe: len(args) > 3}
 	if len(args) == 3 {
-		k.addr = string(args[2])
+		k.addr = args[2:3]
 	} else if !c.parseKill(&k, args[2:]) {
 		return
 	}
@@ -378,15 +380,15 @@ func clientKillCommand(c *client, args [][]byte) {
 // A killer says which clients to kill: those that are everything it says.
 type killer struct {
 	id          int64
-	class       int // -2: any
-	addr, laddr string
+	class       int      // -2: any
+	addr, laddr [][]byte // one, or any
 	skipMe      bool
 }
 
 func (k *killer) wants(c *client) bool {
 	peer, local := c.addresses()
 	return (k.id == 0 || k.id == c.id) && (k.class == -2 || k.class == c.class()) &&
-		(k.addr == "" || k.addr == peer) && (k.laddr == "" || k.laddr == local)
+		(k.addr == nil || string(k.addr[0]) == peer) && (k.laddr == nil || string(k.laddr[0]) == local)
 }
 
 func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
@@ -406,9 +408,9 @@ func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
 				return false
 			}
 		case is(name, "ADDR"):
-			k.addr = string(arg)
+			k.addr = args[1:2]
 		case is(name, "LADDR"):
-			k.laddr = string(arg)
+			k.laddr = args[1:2]
 		case is(name, "USER"):
 			if string(arg) != "default" {
 				c.out.fail("ERR No such user '" + clip(arg, len(arg)) + "'")
@@ -441,11 +443,27 @@ func (s *server) refuse(peer netip.AddrPort) string {
 }
 
 // checkOutput closes the client, as soon as the loop is about to sleep, if more
-// output waits for it than its limits allow. Only for subscribers there is a
-// limit unless somebody sets one: other clients' commands wait with their replies.
+// output waits for it than its limits allow. What counts is what the kernel does not
+// take: it is asked first, or the fastest reader would be closed for what came in one
+// iteration. Only for subscribers and monitors there is a limit unless somebody sets
+// one: other clients' commands wait with their replies.
 func (c *client) checkOutput() {
-	limit := &c.srv.cfg.output[c.class()]
-	waiting := int64(len(c.out.buf) - c.sent)
+	if c.doomed || c.doubtful > 0 { // not yet, those wait for the disk
+		return
+	}
+	limit := &c.srv.cfg.output[either(c.monitor, pubsubClass, c.class())]
+	waiting := c.waiting()
+	for limit.hard > 0 && waiting >= limit.hard || limit.soft > 0 && waiting >= limit.soft {
+		if err := c.send(); err != nil {
+			c.doom()
+			return
+		}
+		if c.waiting() == waiting {
+			break
+		}
+		waiting = c.waiting()
+	}
+
 	switch {
 	case limit.soft == 0 || waiting < limit.soft:
 		c.softSince = 0
@@ -454,8 +472,8 @@ func (c *client) checkOutput() {
 	}
 
 	tooLong := c.softSince > 0 && c.srv.now-c.softSince >= limit.seconds*1000
-	if (limit.hard > 0 && waiting >= limit.hard || tooLong) && !c.doomed {
-		c.srv.log.Warn("client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
+	if limit.hard > 0 && waiting >= limit.hard || tooLong {
+		c.srv.seldom(c.srv.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
 		c.doom()
 	}
 }
@@ -470,7 +488,7 @@ func (c *client) doom() {
 // checkInput closes the client if an unfinished command has grown too large.
 func (c *client) checkInput() {
 	if size := int64(c.req.size() + len(c.rest)); size > c.srv.cfg.queryLimit {
-		c.srv.log.Warn("client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
+		c.srv.seldom(c.srv.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
 		c.close()
 	}
 }
@@ -487,7 +505,7 @@ func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 		c := s.clients[s.checked]
 		waits := c.subscriptions() > 0 || c.monitor // it has nothing to say
 		if idle := s.now - c.active; s.cfg.timeout > 0 && idle > s.cfg.timeout*1000 && !waits {
-			s.log.Info("client closed for being idle", "id", c.id, "name", c.name)
+			s.seldom(s.log.Info, "client closed for being idle", "id", c.id, "name", c.name)
 			c.close()
 			continue
 		}

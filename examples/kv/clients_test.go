@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,6 +55,21 @@ func TestAStrangerCannotAnnounceMuch(t *testing.T) {
 	c.expect("AUTH secret", "+OK")
 	c.send(array("SET", "k", strings.Repeat("v", 20_000)))
 	c.receive("+OK")
+}
+
+func TestWithoutAPasswordNobodyIsAStranger(t *testing.T) {
+	s := startServer(t, withPassword)
+	c, admin := dial(t, s), dial(t, s)
+	admin.expect("AUTH secret", "+OK")
+	admin.send(array("CONFIG", "SET", "requirepass", ""))
+	admin.receive("+OK")
+	c.send(array("SET", "k", strings.Repeat("v", 20_000)) + array(strings.Fields("MGET"+strings.Repeat(" k", 20))...))
+	c.receive("+OK")
+	c.reply()
+	admin.expect("CONFIG SET requirepass secret", "+OK")
+	c.expect("GET k", "-NOAUTH Authentication required.") // it has never given one
+	c.send("*11\r\n")
+	c.receive("-ERR Protocol error: unauthenticated multibulk length")
 }
 
 func TestClientsOverTheMaximumAreTurnedAway(t *testing.T) {
@@ -128,24 +145,56 @@ func TestIdleClientsAreClosedButNotThoseWhoWait(t *testing.T) {
 	})
 }
 
+// Who takes a long reply is not idle, however long ago it was asked for.
+func TestAClientThatIsReceivingIsNotIdle(t *testing.T) {
+	const size, piece = 32 << 20, 4 << 20
+	clock := newClock()
+	s := startServer(t, clock.install)
+	c := dial(t, s)
+	c.expect("CONFIG SET timeout 100", "+OK")
+	c.send(array("SET", "key", strings.Repeat("v", size)))
+	c.receive("+OK")
+	c.send(array("GET", "key"))
+	for got := 0; got < size; got += piece {
+		clock.advance(30 * time.Second)
+		if n, err := io.CopyN(io.Discard, c.r, piece); err != nil {
+			t.Fatalf("after %d bytes: %v", got+int(n), err)
+		}
+		s.do(t, func() {
+			for range 10 {
+				s.checkClients(nil, 0)
+			}
+		})
+	}
+
+	// Who takes nothing is.
+	c.send(array("GET", "key"))
+	io.CopyN(io.Discard, c.r, piece)
+	for n := -1; n != 0; {
+		clock.advance(30 * time.Second)
+		s.do(t, func() { s.checkClients(nil, 0); n = len(s.clients) })
+	}
+}
+
 func TestACommandThatGrowsWithoutEndIsCutOff(t *testing.T) {
 	s := startServer(t)
 	admin := dial(t, s)
 	admin.expect("CONFIG SET client-query-buffer-limit 1mb", "+OK")
 	admin.expect("CONFIG SET client-query-buffer-limit 1kb", "-ERR CONFIG SET failed (possibly related to argument 'client-query-buffer-limit')"+
 		" - argument must be between 1048576 and 9223372036854775807 inclusive")
-	for _, arg := range []string{strings.Repeat("x", 1000), strings.Repeat("x", 100_000)} {
+	for _, arg := range []string{"", strings.Repeat("x", 1000), strings.Repeat("x", 100_000)} {
 		c := dial(t, s)
 		go func() {
 			io.WriteString(c, "*1000000\r\n")
-			for {
-				if _, err := fmt.Fprintf(c, "$%d\r\n%s\r\n", len(arg), arg); err != nil {
+			args := strings.Repeat(fmt.Sprintf("$%d\r\n%s\r\n", len(arg), arg), max(1, 1000/(1+len(arg))))
+			for n := 0; n < 500_000; n += strings.Count(args, "$") { // no more than was announced
+				if _, err := io.WriteString(c, args); err != nil {
 					return
 				}
 			}
 		}()
-		if _, err := c.r.ReadByte(); err == nil {
-			t.Error("it got a reply")
+		if _, err := c.r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("it got a reply, or was left alone:", err)
 		}
 	}
 	admin.expect("PING", "+PONG")
@@ -174,6 +223,21 @@ func TestWithoutMemoryLeftOnlyWhatStoresIsRefused(t *testing.T) {
 	c.expect("SET k0 v", "+OK")
 	c.expect("CONFIG SET maxmemory 0", "+OK")
 	c.expect("APPEND k0 v", ":2")
+}
+
+// There are no replicas, but those who configure servers need not know.
+func TestReplicasMayHaveALimit(t *testing.T) {
+	c := dial(t, startServer(t))
+	name := "*2 $26 client-output-buffer-limit "
+	c.expect("CONFIG GET client-output-buffer-limit", name+"$67 normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60")
+	for _, class := range []string{"replica", "SLAVE"} {
+		c.send(array("CONFIG", "SET", "client-output-buffer-limit", class+" 1mb 2mb 3"))
+		c.receive("+OK")
+		c.expect("CONFIG GET client-output-buffer-limit", name+"$63 normal 0 0 0 slave 1048576 2097152 3 pubsub 33554432 8388608 60")
+	}
+	c.send(array("CONFIG", "SET", "client-output-buffer-limit", "master 0 0 0"))
+	c.receive("-ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit') - Invalid client class specified in buffer limit configuration.")
+	c.expect("CLIENT LIST TYPE replica", "$0 ")
 }
 
 func TestClientListDescribesClients(t *testing.T) {
@@ -223,6 +287,16 @@ func TestClientKillClosesOthersAtOnceAndItselfBehindTheReply(t *testing.T) {
 	b.expectEnd()
 	c.expect("CLIENT KILL ADDR "+c.LocalAddr().String()+" SKIPME no", ":1")
 	c.expectEnd()
+}
+
+func TestNoClientHasAnEmptyAddress(t *testing.T) {
+	s := startServer(t)
+	c, other := dial(t, s), dial(t, s)
+	c.expect(`CLIENT KILL ""`, "-ERR No such client")
+	c.expect(`CLIENT KILL ADDR ""`, ":0")
+	c.expect(`CLIENT KILL LADDR ""`, ":0")
+	c.expect(`CLIENT KILL ID 2 ADDR ""`, ":0")
+	other.expect("PING", "+PONG")
 }
 
 func TestCommandsOfAContainerAreListedByHelp(t *testing.T) {
@@ -276,6 +350,29 @@ func TestSlowCommandsAreLogged(t *testing.T) {
 	c.expect("SLOWLOG LEN", ":0")
 }
 
+func TestTheSlowLogTellsNoPasswords(t *testing.T) {
+	s := startServer(t, withPassword)
+	c := dial(t, s)
+	c.expect("AUTH secret", "+OK")
+	c.expect("CONFIG SET slowlog-log-slower-than 0", "+OK")
+	c.expect("SLOWLOG RESET", "+OK")
+	lines := []string{"AUTH secret", "auth default secret", "AUTH a secret secret", "HELLO 3 AUTH default secret SETNAME a", "HELLO 2 setname auth auth default secret",
+		"HELLO 2 AUTH secret", "CONFIG SET timeout 0 requirepass secret", "config set REQUIREPASS secret maxmemory 0", "CONFIG SET requirepass secret nothing 1"}
+	for _, line := range lines {
+		c.cmd(line)
+	}
+	got := c.cmd("SLOWLOG GET 100")
+	if strings.Contains(got, "secret") || strings.Count(got, " (redacted) ") < len(lines) {
+		t.Error(got)
+	}
+	for _, want := range []string{"*3 $4 auth $10 (redacted) $10 (redacted) ", "*7 $5 HELLO $1 3 $4 AUTH $10 (redacted) $10 (redacted) $7 SETNAME $1 a ",
+		"*6 $6 config $3 set $11 REQUIREPASS $10 (redacted) $9 maxmemory $1 0 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+}
+
 func TestShutdownEndsTheProgramCleanly(t *testing.T) {
 	p := startProcess(t, 0, "127.0.0.1:0")
 	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
@@ -283,6 +380,25 @@ func TestShutdownEndsTheProgramCleanly(t *testing.T) {
 	c.send(array("SHUTDOWN", "NOSAVE"))
 	c.expectEnd()
 	other.expectEnd()
+	if err := p.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &p.stderr)
+	}
+}
+
+func TestASignalEndsASleep(t *testing.T) {
+	p := startProcess(t, 0, "127.0.0.1:0")
+	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
+	c.send(array("DEBUG", "SLEEP", "999999") + array("PING"))
+	for err := error(nil); err == nil; { // until it sleeps
+		other.send("PING\r\n")
+		other.SetReadDeadline(time.Now().Add(time.Second))
+		_, err = other.r.ReadString('\n')
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.receive("+OK", "+PONG")
+	c.expectEnd()
 	if err := p.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, &p.stderr)
 	}

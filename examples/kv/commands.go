@@ -12,7 +12,7 @@ import (
 type row struct {
 	name  string // in lower case
 	arity int    // words of a call, the name included; -n means n or more
-	flags string // as COMMAND reports them
+	flags string // as COMMAND reports them; hidden: it does not
 	keys  keySpec
 	proc  func(c *client, args [][]byte) // nil: only its subcommands can be called
 	usage string                         // the arguments
@@ -123,11 +123,12 @@ func commandTable() []row {
 		{"config", -2, "", noKey, nil, ""},
 		{"config|get", -3, "admin noscript loading stale", noKey, configGetCommand, "parameter [parameter ...]"},
 		{"config|set", -4, "admin noscript loading stale", noKey, configSetCommand, "parameter value [parameter value ...]"},
+		{"config|resetstat", 2, "admin noscript loading stale", noKey, configResetstatCommand, ""},
 		{"command", -1, "loading stale", noKey, commandCommand, ""},
 		{"command|count", 2, "loading stale", noKey, commandCountCommand, ""},
 		{"command|docs", -2, "loading stale", noKey, commandDocsCommand, "[command-name [command-name ...]]"},
 		{"command|info", -2, "loading stale", noKey, commandInfoCommand, "[command-name [command-name ...]]"},
-		{"command|list", -2, "loading stale", noKey, commandListCommand, "[FILTERBY PATTERN pattern]"},
+		{"command|list", -2, "loading stale", noKey, commandListCommand, "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]"},
 		{"debug", -2, "admin noscript loading stale", noKey, debugCommand, "SLEEP seconds"},
 		{"function", -2, "", noKey, nil, ""},
 		{"function|flush", -2, "write noscript", noKey, functionFlushCommand, "[ASYNC | SYNC]"},
@@ -141,8 +142,8 @@ func commandTable() []row {
 
 		// A web page can make a browser send lines to any port. The first of
 		// them names the method, and POST alone can carry lines that are commands.
-		{"post", -1, "loading stale", noKey, webCommand, ""},
-		{"host:", -1, "loading stale", noKey, webCommand, ""},
+		{"post", -1, "hidden", noKey, webCommand, ""},
+		{"host:", -1, "hidden", noKey, webCommand, ""},
 	}
 }
 
@@ -153,6 +154,7 @@ type command struct {
 	grows       bool // refused when there is no memory left
 	open        bool // needs no password
 	watched     bool // shown to monitors
+	data        bool // not for monitors
 	alone       bool // refused while messages are expected, in version 2 of the protocol
 	write       bool // may change data
 	verbatim    int  // see verbatimKeys
@@ -171,7 +173,8 @@ func (s *server) addCommands(rows []row) {
 
 			grows:   strings.Contains(r.flags, "denyoom"),
 			open:    strings.Contains(r.flags, "no_auth"),
-			watched: !strings.Contains(r.flags, "admin") && r.name != "auth" && r.name != "hello",
+			watched: !strings.Contains(r.flags, "admin"),
+			data:    strings.Contains(r.flags, "write") || strings.Contains(r.flags, "readonly") || r.name == "publish",
 			alone: !slices.Contains([]string{"ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "quit", "reset"},
 				r.name),
 		}
@@ -182,7 +185,7 @@ func (s *server) addCommands(rows []row) {
 				parent.help = helpOf(parent)
 			}
 			parent.subcommands = append(parent.subcommands, cmd)
-		} else {
+		} else if r.flags != "hidden" {
 			s.commands = append(s.commands, cmd)
 		}
 	}
@@ -205,10 +208,6 @@ func (c *client) call(args [][]byte) {
 		c.out.fail(refusal)
 		return
 	}
-	if len(s.monitors) > 0 && cmd.watched {
-		s.feedMonitors(c, args)
-	}
-
 	// What is quick is not timed, but for those who want to know: to read the clock
 	// twice takes as long as a GET. If its reply turns out to be long, it counts
 	// from when the clock was last read, at most a few quick commands ago.
@@ -225,8 +224,12 @@ func (c *client) call(args [][]byte) {
 	} else {
 		cmd.proc(c, args)
 	}
-	if timed || len(c.out.buf)-before > readSize {
-		s.noteSlow(c, args)
+	reply := len(c.out.buf) - before
+	if len(s.monitors) > 0 && cmd.watched {
+		s.feedMonitors(c, redacted(cmd, args))
+	}
+	if timed || reply > readSize {
+		s.noteSlow(c, cmd, args)
 	}
 }
 
@@ -270,6 +273,8 @@ func (c *client) refusal(cmd *command) string {
 		return "OOM command not allowed when used memory > 'maxmemory'."
 	case cmd.alone && c.subscriptions() > 0 && !c.out.v3:
 		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+	case cmd.data && c.monitor:
+		return "ERR Replica can't interact with the keyspace" // a monitor is one to Redis
 	}
 	return ""
 }
@@ -326,7 +331,7 @@ func unknownCommand(args [][]byte) string {
 	return "ERR unknown command '" + clip(args[0], 128) + "', with args beginning with: " + quoted
 }
 
-// is tells whether arg is word, whichever of them is in capitals.
+// is reports whether arg is word, whichever of them is in capitals.
 func is(arg []byte, word string) bool {
 	if len(arg) != len(word) {
 		return false

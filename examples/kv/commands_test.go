@@ -561,6 +561,38 @@ var commandTests = []struct {
 		"SHUTDOWN FOO", "-ERR syntax error",
 		"SHUTDOWN ABORT", "-ERR No shutdown in progress.",
 	}},
+	{"INCRBYFLOAT of long numbers", []string{
+		"SET k 1e300", "+OK",
+		"INCRBYFLOAT k 1", "$301 " + longFloat,
+		"INCRBYFLOAT k 1", "$301 " + longFloat,
+		"INCRBYFLOAT n " + longFloat, "$301 " + longFloat,
+		"INCRBYFLOAT n " + strings.Repeat("0", 5118) + "1", "$301 " + longFloat,
+		"INCRBYFLOAT n " + strings.Repeat("0", 5119) + "1", "-ERR value is not a valid float",
+		"SET k 1e4932", "+OK",
+		"INCRBYFLOAT k 1e4932", "-ERR increment would produce NaN or Infinity",
+		"INCRBYFLOAT k 1e4933", "-ERR value is not a valid float",
+	}},
+	{"CONFIG SET of what cannot be changed", []string{
+		`CONFIG SET save ""`, "+OK",
+		"CONFIG SET maxmemory-policy NoEviction", "+OK",
+		"CONFIG SET proto-max-bulk-len 512mb", "+OK",
+		"CONFIG SET appendonly no", "+OK",
+		`CONFIG SET save "" timeout 0 SAVE ""`, "-ERR CONFIG SET failed (possibly related to argument 'SAVE') - duplicate parameter",
+		"CONFIG SET databases 16", "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+		"CONFIG SET appendfilename appendonly.aof", "-ERR CONFIG SET failed (possibly related to argument 'appendfilename') - can't set immutable config",
+		"CONFIG RESETSTAT x", "-ERR wrong number of arguments for 'config|resetstat' command",
+		"CONFIG RESETSTAT", "+OK",
+	}},
+	{"COMMAND LIST and DOCS", []string{
+		"COMMAND LIST FILTERBY PATTERN CLIENT|i?", "*1 $9 client|id",
+		"COMMAND LIST FILTERBY MODULE x", "*0",
+		"COMMAND LIST FILTERBY ACLCAT nothing", "*0",
+		"COMMAND LIST FILTERBY ACLCAT", "-ERR syntax error",
+		"COMMAND LIST FILTERBY NAME x", "-ERR syntax error",
+		"COMMAND LIST FILTERBY PATTERN host:", "*0",
+		"COMMAND LIST FILTERBY PATTERN post", "*0",
+		"COMMAND DOCS client|nothing get|x", "*0",
+	}},
 	{"RESET", []string{
 		"SELECT 3", "+OK",
 		"CLIENT SETNAME me", "+OK",
@@ -571,6 +603,11 @@ var commandTests = []struct {
 		"EXISTS k", ":1",
 	}},
 }
+
+// longFloat is 1e300 in 64 bits of precision.
+const longFloat = "1000000000000000000008997324079559193870523944273290747938260082321265646596180935755849152083750497190350372508614274835903592556" +
+	"184672983913096260520748646287327135641843653294084255107606016789726652932370030551382947620994540294772781889620606179267611627097" +
+	"410650567187386105690089424915104006144"
 
 func TestCommandsReplyAsRedisDoes(t *testing.T) {
 	s := startServer(t, newClock().install)
@@ -686,6 +723,23 @@ func TestInfoHasWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+func TestStatisticsBeginAnew(t *testing.T) {
+	clock := newClock()
+	s := startServer(t, clock.install)
+	c := dial(t, s)
+	c.expect("SET k v PX 1", "+OK")
+	c.expect("GET k", "$1 v")
+	clock.advance(time.Second)
+	c.expect("GET k", "$-1")
+	c.expect("CONFIG RESETSTAT", "+OK")
+	got := c.cmd("INFO stats")
+	for _, want := range []string{"total_connections_received:0 ", "total_commands_processed:1 ", "expired_keys:0 ", "keyspace_hits:0 ", "keyspace_misses:0 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}
+
 func TestCommandDescribesTheTable(t *testing.T) {
 	s := startServer(t)
 	c := dial(t, s)
@@ -693,16 +747,34 @@ func TestCommandDescribesTheTable(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
-	top := 0
+	if got, want := c.cmd("COMMAND INFO Client|ID post client|x"), "*3 *10 $9 client|id :2 *3 +noscript +loading +stale :0 :0 :0 *0 *0 *0 *0 $-1 $-1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := c.cmd("COMMAND DOCS client|getname"), "*2 $14 client|getname *0"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	top, all := 0, 0
+	containers := make(map[string]bool) // each has a HELP too
 	for _, cmd := range commandTable() {
-		if !strings.Contains(cmd.name, "|") {
+		container, _, ok := strings.Cut(cmd.name, "|")
+		if cmd.name == "post" || cmd.name == "host:" {
+			continue
+		}
+		all++
+		if ok {
+			containers[container] = true
+		} else {
 			top++
 		}
+	}
+	if got, want := c.cmd("COMMAND LIST"), fmt.Sprintf("*%d ", all+len(containers)); !strings.HasPrefix(got, want) {
+		t.Errorf("COMMAND LIST: %.40q, want %q...", got, want)
 	}
 	if got, want := c.cmd("COMMAND COUNT"), fmt.Sprintf(":%d", top); got != want {
 		t.Errorf("COUNT: %q, want %q", got, want)
 	}
-	for _, line := range []string{"COMMAND", "COMMAND LIST", "COMMAND INFO"} {
+	for _, line := range []string{"COMMAND", "COMMAND INFO"} {
 		if got, want := c.cmd(line), fmt.Sprintf("*%d ", top); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %.40q, want %q...", line, got, want)
 		}

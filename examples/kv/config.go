@@ -43,7 +43,7 @@ func (cfg *config) settings() []setting {
 		{"appendfsync", fsyncPolicy{&cfg.appendFsync}, false, "sync the append-only file by this `policy`: always, before each reply; everysec, twice a second; no, when the system likes"},
 		{"appendonly", yesNo{&cfg.appendOnly}, true, "`yes or no`: keep the data in an append-only file, and load it at start"},
 		{"client-output-buffer-limit", &cfg.output, false, "close a client for which more output waits than the `limits`: class hard soft seconds, " +
-			"over the hard limit at once, over the soft one after so many seconds; the classes are normal and pubsub, 0 is no limit"},
+			"over the hard limit at once, over the soft one after so many seconds; the classes are normal, pubsub and slave (or replica; there are none), 0 is no limit"},
 		{"client-query-buffer-limit", size{&cfg.queryLimit, 1 << 20}, false, "close a client whose unfinished command takes more `bytes`"},
 		{"loglevel", levelName{&cfg.logLevel}, false, "log what is of this `level` at least: debug, verbose, notice or warning"},
 		{"maxclients", number{&cfg.maxClients, 1, loopSize - 64}, false, "refuse more connections than this `number`"},
@@ -65,13 +65,26 @@ var constants = map[string]string{
 	"save":               "",
 }
 
+// immutable are those that Redis cannot change either: it does not even accept the
+// value that they have.
+var immutable = map[string]bool{"appendfilename": true, "databases": true}
+
+// sameValue reports whether s is another way to write the value of a constant.
+func sameValue(value, s string) bool {
+	n, err := parseSize(s)
+	return strings.EqualFold(s, value) || err == nil && strconv.FormatInt(n, 10) == value
+}
+
 func defaultConfig() *config {
 	return &config{
-		maxClients:   10_000,
-		keepAlive:    300,
-		queryLimit:   1 << 30,
-		protected:    true,
-		output:       outputLimits{pubsubClass: {hard: 32 << 20, soft: 8 << 20, seconds: 60}},
+		maxClients: 10_000,
+		keepAlive:  300,
+		queryLimit: 1 << 30,
+		protected:  true,
+		output: outputLimits{
+			replicaClass: {hard: 256 << 20, soft: 64 << 20, seconds: 60},
+			pubsubClass:  {hard: 32 << 20, soft: 8 << 20, seconds: 60},
+		},
 		slowerThan:   10_000,
 		slowlogLimit: 128,
 		appendFile:   "appendonly.aof",
@@ -211,11 +224,12 @@ func (v levelName) Set(s string) error {
 
 // The classes of clients that have output limits of their own.
 const (
-	normalClass = iota
+	normalClass  = iota
+	replicaClass // there are none
 	pubsubClass
 )
 
-var classNames = [...]string{"normal", "pubsub"}
+var classNames = [...]string{"normal", "slave", "pubsub"}
 
 // A settingError is worded by Redis.
 type settingError string
@@ -240,6 +254,9 @@ func (v *outputLimits) Set(s string) error {
 	next := *v
 	for ; len(fields) > 0; fields = fields[4:] {
 		class := slices.Index(classNames[:], strings.ToLower(fields[0]))
+		if strings.EqualFold(fields[0], "replica") {
+			class = replicaClass
+		}
 		if class < 0 {
 			return settingError("Invalid client class specified in buffer limit configuration.")
 		}
@@ -280,6 +297,22 @@ func configGetCommand(c *client, args [][]byte) {
 	}
 }
 
+func configResetstatCommand(c *client, args [][]byte) {
+	c.srv.stats = statistics{}
+	for _, db := range c.srv.dbs {
+		db.expired = 0
+	}
+	c.out.status("OK")
+}
+
+// configured is called when settings have changed. Most are looked at when they
+// are needed.
+func (s *server) configured() {
+	if s.aof != nil {
+		s.aof.syncLater()
+	}
+}
+
 // configSetCommand changes all of the settings that are given, or none.
 func configSetCommand(c *client, args [][]byte) {
 	args = args[2:]
@@ -300,7 +333,10 @@ func configSetCommand(c *client, args [][]byte) {
 	for ; len(args) > 0; args = args[2:] {
 		name := strings.ToLower(string(args[0]))
 		i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
-		_, constant := constants[name]
+		has, constant := constants[name]
+		if i >= 0 && table[i].fixed {
+			has, constant = table[i].value.String(), true
+		}
 		switch {
 		case i < 0 && !constant:
 			for _, f := range slices.Backward(undo) {
@@ -308,15 +344,18 @@ func configSetCommand(c *client, args [][]byte) {
 			}
 			c.out.fail("ERR Unknown option or number of arguments for CONFIG SET - '" + clip(args[0], len(args[0])) + "'")
 			return
-		case constant || table[i].fixed:
-			failed(name, errors.New("can't set immutable config"))
-			return
 		case seen[name]:
-			failed(name, errors.New("duplicate parameter"))
+			failed(string(args[0]), errors.New("duplicate parameter"))
+			return
+		case constant && (immutable[name] || !sameValue(has, string(args[1]))):
+			failed(name, errors.New("can't set immutable config"))
 			return
 		}
 
 		seen[name] = true
+		if constant {
+			continue
+		}
 		value, before := table[i].value, table[i].value.String()
 		if err := value.Set(string(args[1])); err != nil {
 			failed(name, err)
@@ -324,5 +363,6 @@ func configSetCommand(c *client, args [][]byte) {
 		}
 		undo = append(undo, func() { _ = value.Set(before) })
 	}
+	c.srv.configured()
 	c.out.status("OK")
 }

@@ -59,6 +59,7 @@ type db struct {
 	big      [][]byte // values that do not stand in their record
 	bigFree  []uint32 // numbers in big that are not in use
 	bigBytes int
+	most     int // bytes of values at some time, see server.returnMemory
 
 	log   *aof // is told what changes, if there is one
 	index int  // which of the dbs this is
@@ -99,7 +100,7 @@ func (d *db) valueAt(p position) (value []byte, ok bool) {
 	return d.value(d.record(p.at)), true
 }
 
-// exists tells whether there is a key.
+// exists reports whether there is a key.
 func (d *db) exists(key []byte) bool {
 	return d.seek(key).at != 0
 }
@@ -128,7 +129,7 @@ func (d *db) setAt(p position, key, value []byte, when int64) {
 	d.compact(size)
 }
 
-// del removes key, and tells whether it was there.
+// del removes key, and reports whether it was there.
 func (d *db) del(key []byte) bool {
 	p := d.seek(key)
 	if p.at == 0 {
@@ -175,6 +176,7 @@ func (d *db) flush() {
 	fresh.now = d.now
 	fresh.changes = d.changes + int64(d.count)
 	fresh.expired = d.expired
+	fresh.most = d.most
 	fresh.log, fresh.index = d.log, d.index
 	if d.log != nil && d.count > 0 {
 		d.log.flush(d)
@@ -202,13 +204,16 @@ func (d *db) each(fn func(key, value []byte, when int64)) {
 // used returns the number of bytes that the keys need.
 func (d *db) used() int { return d.live + d.bigBytes + 8*int(d.buckets) + 16*d.expiring }
 
+// values returns the number of bytes that the keys and values have, and the holes.
+func (d *db) values() int { return d.total + d.bigBytes }
+
 // memory returns the number of bytes that the db holds.
 func (d *db) memory() int {
-	return d.total + d.bigBytes + 8*len(d.pages)*len(d.pages[0]) + 16*pageExpiries*len(d.expires)
+	return d.values() + 8*len(d.pages)*len(d.pages[0]) + 16*pageExpiries*len(d.expires)
 }
 
 // sweep removes keys whose time has come, looking at a limited number of those
-// that expire; the next call goes on from there. It tells whether it found so
+// that expire; the next call goes on from there. It reports whether it found so
 // many that it should be called again soon.
 func (d *db) sweep() (more bool) {
 	const looks, removals = 50_000, 1000
@@ -284,7 +289,7 @@ func (d *db) find(h uint64, key []byte) (prev, at ref) {
 	return 0, 0
 }
 
-// isExpired tells whether the time of a record has come.
+// isExpired reports whether the time of a record has come.
 func (d *db) isExpired(r record) bool {
 	i := r.expiry()
 	return i != 0 && d.now > d.expiryAt(i).when

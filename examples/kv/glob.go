@@ -2,7 +2,7 @@ package main
 
 import "bytes"
 
-// match tells whether s matches a pattern as Redis has them: * for any bytes, ?
+// match reports whether s matches a pattern as Redis has them: * for any bytes, ?
 // for one, [abc], [^abc] and [a-z] for one of a set, \ before a byte that shall
 // mean itself. An unclosed set ends with the pattern. Letters are compared
 // without their case if fold is set.

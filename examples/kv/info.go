@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"runtime"
@@ -55,7 +56,7 @@ func infoCommand(c *client, args [][]byte) {
 	c.out.verbatim(b.String())
 }
 
-// wantsSection tells whether INFO with these arguments includes a section.
+// wantsSection reports whether INFO with these arguments includes a section.
 func wantsSection(args [][]byte, name string) bool {
 	for _, arg := range args {
 		if is(arg, upper(name)) || is(arg, "DEFAULT") || is(arg, "ALL") || is(arg, "EVERYTHING") {
@@ -155,25 +156,82 @@ func commandCommand(c *client, args [][]byte) {
 func commandCountCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.commands))) }
 
 func commandListCommand(c *client, args [][]byte) {
-	pattern := []byte("*")
-	if len(args) > 2 {
-		if len(args) != 5 || !is(args[2], "FILTERBY") || !is(args[3], "PATTERN") {
-			c.out.fail(errSyntax)
-			return
-		}
-		pattern = args[4]
+	wanted := func(*command) bool { return true }
+	switch {
+	case len(args) == 2:
+	case len(args) != 5 || !is(args[2], "FILTERBY"):
+		c.out.fail(errSyntax)
+		return
+	case is(args[3], "PATTERN"):
+		wanted = func(cmd *command) bool { return match(args[4], []byte(cmd.name), true) }
+	case is(args[3], "ACLCAT"):
+		wanted = func(cmd *command) bool { return cmd.isIn(strings.ToLower(string(args[4]))) }
+	case is(args[3], "MODULE"):
+		wanted = func(*command) bool { return false }
+	default:
+		c.out.fail(errSyntax)
+		return
 	}
 
 	var names []string
 	for _, cmd := range c.srv.commands {
-		if match(pattern, []byte(cmd.name), true) {
-			names = append(names, cmd.name)
+		for _, one := range append([]*command{cmd, cmd.help}, cmd.subcommands...) {
+			if one != nil && wanted(one) {
+				names = append(names, one.name)
+			}
 		}
 	}
 	c.out.array(len(names))
 	for _, name := range names {
 		c.out.text(name)
 	}
+}
+
+// categories are those of Redis's access lists that do not follow from the flags, and
+// their commands. Those that only have subcommands stand for them.
+var categories = map[string]string{
+	"connection": "auth client command echo hello ping quit reset select",
+	"dangerous":  "flushall flushdb info keys",
+	"keyspace": "dbsize del exists expire expireat expiretime flushall flushdb keys persist pexpire pexpireat pexpiretime pttl randomkey rename " +
+		"renamenx scan touch ttl type unlink",
+	"scripting": "function",
+	"string": "append decr decrby get getdel getex getrange getset incr incrby incrbyfloat mget mset msetnx psetex set setex setnx setrange " +
+		"strlen",
+}
+
+// isIn reports whether a command is in a category.
+func (cmd *command) isIn(category string) bool {
+	name, _, _ := strings.Cut(cmd.name, "|")
+	if cmd.proc != nil && slices.Contains(strings.Fields(categories[category]), name) {
+		return true
+	}
+	flags := strings.Fields(cmd.flags)
+	switch category {
+	case "read":
+		return slices.Contains(flags, "readonly")
+	case "dangerous":
+		return slices.Contains(flags, "admin")
+	case "slow":
+		return !slices.Contains(flags, "fast")
+	case "write", "admin", "pubsub", "fast":
+		return slices.Contains(flags, category)
+	}
+	return false
+}
+
+// described returns the command of a name as COMMAND has it: client|list.
+func (s *server) described(name []byte) *command {
+	container, sub, ok := bytes.Cut(name, []byte("|"))
+	cmd := s.find("", container)
+	switch {
+	case cmd == nil || cmd.flags == "hidden":
+		return nil
+	case !ok:
+		return cmd
+	case cmd.help != nil && is(sub, "HELP"):
+		return cmd.help
+	}
+	return s.find(cmd.name, sub)
 }
 
 func commandInfoCommand(c *client, args [][]byte) {
@@ -183,7 +241,7 @@ func commandInfoCommand(c *client, args [][]byte) {
 	}
 	c.out.array(len(args) - 2)
 	for _, name := range args[2:] {
-		if cmd := c.srv.find("", name); cmd != nil {
+		if cmd := c.srv.described(name); cmd != nil {
 			c.replyCommand(cmd)
 		} else {
 			c.out.null()
@@ -220,7 +278,7 @@ func commandDocsCommand(c *client, args [][]byte) {
 	if len(args) > 2 {
 		docs = nil
 		for _, name := range args[2:] {
-			if cmd := c.srv.find("", name); cmd != nil {
+			if cmd := c.srv.described(name); cmd != nil {
 				docs = append(docs, cmd)
 			}
 		}
@@ -289,7 +347,10 @@ func debugCommand(c *client, args [][]byte) {
 		c.out.fail("ERR value is not a valid float")
 		return
 	}
-	time.Sleep(time.Duration(seconds * float64(time.Second)))
+	select {
+	case <-time.After(time.Duration(seconds * float64(time.Second))):
+	case <-c.srv.interrupted: // as a signal ends Redis's
+	}
 	c.out.status("OK")
 }
 

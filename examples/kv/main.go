@@ -14,8 +14,8 @@
 // This file has how the server starts and ends. The others: resp.go is the
 // protocol, commands.go the table of commands and their execution, strings.go,
 // keys.go, clients.go and pubsub.go what they do, db.go and memory.go the data,
-// aof.go and aof_load.go its copy on disk, config.go the settings, info.go and
-// slowlog.go what the server says about itself, glob.go the patterns.
+// aof.go and aof_load.go its copy on disk, config.go the settings, info.go,
+// slowlog.go and messages.go what the server says about itself, glob.go the patterns.
 package main
 
 import (
@@ -42,8 +42,12 @@ import (
 const shutdownGrace = 5 * time.Second
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "kv:", err)
+	err := run(os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(stderr, "kv:", err)
+	}
+	stderr.close(time.Second)
+	if err != nil {
 		os.Exit(1)
 	}
 }
@@ -98,7 +102,11 @@ func run(args []string, stdout io.Writer) (err error) {
 // awaitSignals ends the server when a signal asks for it. It runs on a goroutine of
 // its own, from where only Post and Stop may be called.
 func (s *server) awaitSignals(signals <-chan os.Signal) {
-	for range signals {
+	for n := 0; ; n++ {
+		<-signals
+		if n == 0 {
+			close(s.interrupted)
+		}
 		if s.el.Post(s.shutDown) != nil {
 			return // the loop is closed
 		}
@@ -121,7 +129,7 @@ func (s *server) listen(addr string) (err error) {
 
 	s.address = anet.LocalString(s.listener)
 	if s.network == "unix" {
-		s.address = "unix:" + s.address
+		s.address = "unix:" + addr // which close removes, and not what somebody else calls it
 	}
 	return s.el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections)
 }

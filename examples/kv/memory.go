@@ -62,7 +62,7 @@ func recordSize(key, value int) int {
 
 func (d *db) record(at ref) record { return d.chunks[at>>32].mem[uint32(at):] }
 
-// fits tells whether the record may stay where it is when it needs size bytes:
+// fits reports whether the record may stay where it is when it needs size bytes:
 // it must have them, and not many more than that.
 func (d *db) fits(at ref, size int) bool {
 	have := d.record(at).size()
@@ -93,8 +93,19 @@ func (d *db) store(at ref, value []byte) {
 	r.setTag(isBig)
 }
 
+// dumped returns how long the commands that make the db are at least: what is
+// around key and value in a command is more than in a record, but for its padding.
+func (d *db) dumped() (n int64) {
+	n = int64(d.live - 7*d.count)
+	for _, value := range d.big {
+		n += int64(len(value))
+	}
+	return n
+}
+
 func (d *db) addBig(value []byte) (i uint32) {
 	d.bigBytes += cap(value)
+	d.most = max(d.most, d.values())
 	if n := len(d.bigFree); n > 0 {
 		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
 		d.big[i] = value
@@ -134,6 +145,7 @@ func (d *db) alloc(size int) ref {
 
 func (d *db) addChunk(size int) (number int) {
 	d.total += size
+	d.most = max(d.most, d.values())
 	fresh := chunk{mem: make([]byte, size)}
 	if n := len(d.vacant); n > 0 {
 		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]

@@ -163,12 +163,15 @@ func pubsubNumpatCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.s
 // MONITOR.
 
 func monitorCommand(c *client, args [][]byte) {
+	if c.monitor {
+		return // Redis has no reply either
+	}
 	c.monitor = true
 	c.srv.monitors[c] = struct{}{}
 	c.out.status("OK")
 }
 
-// feedMonitors shows a command that is about to be executed to those who watch.
+// feedMonitors shows a command that was executed to those who watch.
 func (s *server) feedMonitors(c *client, args [][]byte) {
 	peer, _ := c.addresses()
 	if s.network == "unix" {

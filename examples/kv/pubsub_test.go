@@ -2,9 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // expect sends a command and fails unless the replies come back, one or several.
@@ -129,6 +134,78 @@ func TestASubscriberThatNeverReadsIsDroppedAndNobodyElseHeldUp(t *testing.T) {
 	}
 }
 
+// More than the limit may come in one iteration: who takes it is fast enough. Who
+// does not is closed. (29)
+func TestTheOutputLimitIsForWhatTheKernelDoesNotTake(t *testing.T) {
+	const patterns, messages = 20, 20 // 60 kB at a time
+	s := startServer(t)
+	fast, lazy, pub := dial(t, s), dial(t, s), dial(t, s)
+	pub.send(array("CONFIG", "SET", "client-output-buffer-limit", "normal 100000 0 0 pubsub 30000 0 0"))
+	pub.receive("+OK")
+	for i := range patterns {
+		for _, c := range []*conn{fast, lazy} {
+			c.send(array("PSUBSCRIBE", "c"+strings.Repeat("*", i)))
+			c.reply()
+		}
+	}
+
+	round := strings.Repeat(array("PUBLISH", "c", strings.Repeat("m", 100)), messages)
+	dropped := false
+	for range 1000 {
+		pub.send(round)
+		for range messages {
+			if pub.reply() != ":40" {
+				dropped = true
+			}
+		}
+		for range patterns * messages {
+			fast.reply()
+		}
+		if dropped {
+			break
+		}
+	}
+	if !dropped {
+		t.Error("who does not read is never dropped")
+	}
+	pub.expect("PUBLISH c m", ":20") // and the other is still there
+
+	// Others than subscribers have the same.
+	pub.send(array("SET", "key", strings.Repeat("v", 150_000)))
+	pub.receive("+OK")
+	for range 10 {
+		if got := len(pub.cmd("GET key")); got < 150_000 {
+			t.Errorf("a reply of %d bytes", got)
+		}
+	}
+}
+
+// A client that watches and does not read costs no more than one that subscribes.
+func TestAMonitorThatNeverReadsIsDropped(t *testing.T) {
+	s := startServer(t)
+	lazy, c := dial(t, s), dial(t, s)
+	c.send(array("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0"))
+	c.receive("+OK")
+	lazy.expect("MONITOR", "+OK")
+	watched := true
+	for n := 0; watched; n++ {
+		c.send(array("SET", "key", strings.Repeat("v", 1<<18)))
+		c.receive("+OK")
+		s.do(t, func() {
+			watched = len(s.monitors) > 0
+			for m := range s.monitors {
+				if waiting := m.waiting(); waiting > 1<<20 {
+					t.Errorf("%d bytes wait", waiting)
+				}
+			}
+		})
+		if n == 200 {
+			t.Fatal("it is never dropped")
+		}
+	}
+	c.expect("CLIENT LIST TYPE pubsub", "$0 ")
+}
+
 func TestASubscriberOverItsSoftLimitIsDroppedAfterAWhile(t *testing.T) {
 	clock := newClock()
 	s := startServer(t, clock.install)
@@ -169,7 +246,7 @@ func TestASubscriberOverItsSoftLimitIsDroppedAfterAWhile(t *testing.T) {
 	}
 }
 
-func TestMonitorShowsCommandsBeforeTheirReplies(t *testing.T) {
+func TestMonitorShowsCommandsThatWereExecuted(t *testing.T) {
 	s := startServer(t, newClock().install)
 	m, c := dial(t, s), dial(t, s)
 	m.expect("MONITOR", "+OK")
@@ -183,10 +260,39 @@ func TestMonitorShowsCommandsBeforeTheirReplies(t *testing.T) {
 
 	local := c.LocalAddr().String()
 	m.receive(
-		fmt.Sprintf(`+1700000000.000000 [0 %s] "SELECT" "3"`, local),
+		fmt.Sprintf(`+1700000000.000000 [3 %s] "SELECT" "3"`, local),
 		fmt.Sprintf(`+1700000000.000000 [3 %s] "set" "k" "a \"b\"\\\r\n\t\a\b\x00\xc3\xa9"`, local),
+		fmt.Sprintf(`+1700000000.000000 [3 %s] "AUTH" "(redacted)" "(redacted)"`, local),
 		fmt.Sprintf(`+1700000000.000000 [3 %s] "PING"`, local))
-	m.expect("RESET", "+1700000000.000000 [0 "+m.LocalAddr().String()+`] "RESET"`, "+RESET")
+	m.expect("RESET", "+RESET")
 	c.expect("PING", "+PONG")
 	m.expect("PING", "+PONG")
+}
+
+// What a client that watches may do, and what it sees of it, is what it is in Redis.
+func TestAMonitorIsServedAsByRedisServer(t *testing.T) {
+	redis := startRedis(t)
+	kv := filepath.Join(shortDir(t), "kv.sock")
+	startServerOn(t, "unix:"+kv)
+	where := regexp.MustCompile(`(?m)^\+[0-9.]+ \[(\d+) .*?\]`)
+	for _, lines := range [][]string{
+		{"MONITOR", "MONITOR", "PING", "GET k", "SET k v", "DBSIZE", "KEYS *", "PUBLISH c m", "FLUSHALL", "SELECT 3", "CLIENT ID x", "CLIENT GETNAME",
+			"AUTH default wrong", "ECHO x", "COMMAND COUNT x", "nonsense", "GET", "QUIT"},
+		{"MONITOR", "RESET", "GET k", "QUIT"},
+	} {
+		replies := func(path string) string {
+			c := dialTo(t, "unix", path)
+			for _, line := range lines {
+				c.send(array(words(line)...))
+			}
+			all, err := io.ReadAll(c.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return where.ReplaceAllString(string(all), "+TIME [$1 PEER]")
+		}
+		if diff := cmp.Diff(replies(redis), replies(kv)); diff != "" {
+			t.Error("- redis, + kv:", diff)
+		}
+	}
 }

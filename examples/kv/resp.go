@@ -104,8 +104,11 @@ func (r *request) reset() {
 	r.bytes, r.held, r.hold = 0, 0, nil
 }
 
-// size returns how many bytes an incomplete command holds.
-func (r *request) size() int { return r.bytes + len(r.big) }
+// size returns how many bytes an incomplete command holds, those included that say
+// where an argument stands: there may be a million empty ones.
+func (r *request) size() int { return r.bytes + len(r.big) + cap(r.args)*sliceSize }
+
+const sliceSize = 3 * strconv.IntSize / 8
 
 // parseArray reads the line "*<number of arguments>".
 func (r *request) parseArray(buf []byte) (n int, err error) {

@@ -5,7 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/aeloop/ae"
@@ -50,11 +50,12 @@ type server struct {
 	aof      *aof // nil without one
 
 	clients []*client
-	pending []*client // those with output that was not tried to write yet
+	pending []*client // those with output that was not tried to write yet, or must not be
 	input   []byte    // what is being read and parsed, of whichever client
 	spare   [][]byte  // output buffers that are not in use
 	checked int       // where checkClients goes on
 	lastID  int64     // of a client
+	held    int       // bytes of memory, see returnMemory
 
 	channels, patterns topics // see pubsub.go
 	monitors           map[*client]struct{}
@@ -67,12 +68,18 @@ type server struct {
 	now     int64 // milliseconds since 1970, see readClock
 	mark    time.Time
 	started time.Time
-	ending  bool
 	log     *slog.Logger
-	stats   struct {
-		connections, rejected, commands, hits, misses, received, sent int64
-		sampled, perSecond                                            int64 // see sampleRates
-	}
+	warned  map[string]int64 // when, as now; see seldom
+
+	ending      bool
+	interrupted chan struct{} // closed by the first signal: to end a DEBUG SLEEP
+
+	stats statistics
+}
+
+type statistics struct {
+	connections, rejected, commands, hits, misses, received, sent int64
+	sampled, perSecond                                            int64 // see sampleRates
 }
 
 func newServer(cfg *config) (*server, error) {
@@ -89,10 +96,13 @@ func newServer(cfg *config) (*server, error) {
 		channels: make(topics),
 		patterns: make(topics),
 		monitors: make(map[*client]struct{}),
+		warned:   make(map[string]int64),
 		input:    make([]byte, maxInline+readSize),
 		clock:    time.Now,
 		started:  time.Now(),
-		log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
+		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
+
+		interrupted: make(chan struct{}),
 	}
 	s.addCommands(commandTable())
 	for i := range s.dbs {
@@ -104,6 +114,7 @@ func newServer(cfg *config) (*server, error) {
 	el.CreateTimeEvent(0, s.expireKeys)
 	el.CreateTimeEvent(0, s.checkClients)
 	el.CreateTimeEvent(0, s.sampleRates)
+	el.CreateTimeEvent(0, s.returnMemory)
 	return s, nil
 }
 
@@ -111,6 +122,27 @@ func newServer(cfg *config) (*server, error) {
 func (s *server) sampleRates(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	s.stats.perSecond = s.stats.commands - s.stats.sampled
 	s.stats.sampled = s.stats.commands
+	return time.Second
+}
+
+// returnMemory is the time event that gives memory back to the system once much of
+// the data has gone and no more is going. Go does it too, but takes minutes.
+func (s *server) returnMemory(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	const much = 64 << 20
+
+	held, gone := 0, 0
+	for _, db := range s.dbs {
+		held += db.values()
+		gone += db.most - db.values()
+	}
+	going := held < s.held
+	s.held = held
+	if !going && gone >= max(much, held/8) {
+		for _, db := range s.dbs {
+			db.most = db.values()
+		}
+		go debug.FreeOSMemory()
+	}
 	return time.Second
 }
 
@@ -159,7 +191,7 @@ func (s *server) acceptConnections(el *ae.EventLoop, listener int, _ ae.Mask) {
 // spin; and the clients that have one are still to be served.
 func (s *server) pauseListener(err error) {
 	if !s.paused {
-		s.log.Warn("cannot accept for now", "error", err)
+		s.seldom(s.log.Warn, "cannot accept for now", "error", err)
 	}
 	s.paused = true
 
@@ -187,8 +219,9 @@ type client struct {
 	library         [2]string // name and version of the client's software
 	last            *command
 	recent          *command // the last one looked up, without regard to subcommands
-	created, active int64    // as server.now
+	created, active int64    // as server.now; active when something was read or written
 	noEvict         bool
+	stranger        bool // has not given the password
 
 	channels, patterns map[string]struct{} // subscriptions; nil without
 	monitor            bool
@@ -203,7 +236,7 @@ type client struct {
 	queued   bool // in srv.pending
 	stalled  bool // too much output waits; no input is read or executed
 	closing  bool // to be closed when the output is written
-	doubtful int  // see aof.retract; 0, or one more than the offset in out
+	doubtful int  // where in out the replies begin that acknowledge what is not written yet, plus one; or 0
 
 	// The methods as values: to evaluate c.readable allocates, so it is done once.
 	onReadable, onWritable ae.FileProc
@@ -226,7 +259,7 @@ func (s *server) addClient(fd int) {
 	s.paused = false
 	s.lastID++
 	c := &client{srv: s, id: s.lastID, fd: fd, db: s.dbs[0], index: len(s.clients), created: s.now, active: s.now}
-	c.req.stranger = s.cfg.password != ""
+	c.stranger = s.cfg.password != ""
 	c.onReadable, c.onWritable = c.readable, c.writable
 	s.clients = append(s.clients, c)
 
@@ -296,6 +329,7 @@ func (c *client) execute(input []byte) {
 	c.srv.readClock()
 	c.active = c.srv.now
 	for len(input) > 0 && !c.closing && !c.stalled {
+		c.req.stranger = c.mustAuth()
 		n, complete, err := c.req.parse(input)
 		input = input[n:]
 		if err != nil {
@@ -360,14 +394,19 @@ func (s *server) beforeSleep(*ae.EventLoop) {
 // flushAll is called before the loop sleeps. By now all that was readable has
 // been read, so the replies to a pipeline leave in one write.
 func (s *server) flushAll() {
+	waiting := s.pending[:0]
 	for _, c := range s.pending {
+		if c.doubtful > 0 && c.fd >= 0 && !c.doomed {
+			waiting = append(waiting, c) // for the append-only file
+			continue
+		}
 		c.queued = false
 		if c.fd >= 0 {
 			c.flush()
 		}
 	}
-	clear(s.pending)
-	s.pending = s.pending[:0]
+	clear(s.pending[len(waiting):])
+	s.pending = waiting
 }
 
 // flush writes the output, as much as the socket takes.
@@ -376,13 +415,10 @@ func (c *client) flush() {
 		c.close()
 		return
 	}
-	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
-	if err != nil && err != anet.ErrWouldBlock {
+	if err := c.send(); err != nil {
 		c.close()
 		return
 	}
-	c.srv.stats.sent += int64(n)
-	c.sent += n
 
 	switch {
 	case c.sent < len(c.out.buf):
@@ -399,6 +435,23 @@ func (c *client) flush() {
 		c.drained()
 	}
 }
+
+// send gives the kernel what it takes of the output.
+func (c *client) send() error {
+	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
+	if err != nil && err != anet.ErrWouldBlock {
+		return err
+	}
+	if n > 0 {
+		c.active = c.srv.now
+	}
+	c.srv.stats.sent += int64(n)
+	c.sent += n
+	return nil
+}
+
+// waiting returns how much output is not sent.
+func (c *client) waiting() int64 { return int64(len(c.out.buf) - c.sent) }
 
 // compactOutput drops what is written, once that is the larger part.
 func (c *client) compactOutput() {
@@ -433,6 +486,10 @@ func (c *client) awaitWritable() {
 
 // writable is called when the socket takes output again.
 func (c *client) writable(el *ae.EventLoop, fd int, _ ae.Mask) {
+	if c.doubtful > 0 { // flushAll will send it, and no sooner
+		_ = el.DeleteFileEvent(fd, ae.Writable)
+		return
+	}
 	if len(c.out.buf) > 0 {
 		c.flush()
 		return

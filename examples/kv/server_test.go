@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -130,7 +132,7 @@ func TestAPeerThatFinishedSendingGetsItsReplies(t *testing.T) {
 // A client that sends and sends and does not read must cost no more than its
 // limit, and hold nobody up; when it reads at last, everything is there.
 func TestAClientThatDoesNotReadIsNotReadFrom(t *testing.T) {
-	const n, size = 20_000, 10_000
+	const n, size = 10_000, 10_000
 	s := startServer(t)
 	slow, other := dial(t, s), dial(t, s)
 	slow.cmd("SET key " + strings.Repeat("v", size))
@@ -299,6 +301,7 @@ type process struct {
 	addr   string
 	stdout *bufio.Reader
 	stderr bytes.Buffer
+	traced func() // waits for who traces it, if anybody does
 }
 
 // startProcess runs the program with at most nofile descriptors, if that is not 0.
@@ -356,17 +359,90 @@ func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
 	}
 }
 
-func TestAnAbstractNameIsNoFile(t *testing.T) {
-	t.Chdir(t.TempDir())
-	name := fmt.Sprintf("@kv-test-%d", os.Getpid())
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
+// Whoever takes the messages may also do nothing at all. (30)
+func TestTheServerGoesOnWhenNobodyReadsItsMessages(t *testing.T) {
+	p := &process{Cmd: exec.Command(os.Args[0], "-addr", "127.0.0.1:0")}
+	p.Env = append(os.Environ(), "KV_TEST_RUN=1")
+	reader, writer, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := startServer(t, func(s *server) {})
-	s.do(t, func() { s.address = "unix:" + name })
-	s.stop()
-	if _, err := os.Stat(name); err != nil {
+	defer reader.Close()
+	defer writer.Close()
+	// Full, and blocking for those who write: Fd makes it so.
+	if err := writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = writer.Write(make([]byte, size))
+		}
+	}
+	writer.Fd()
+	p.Stderr = writer
+	p.begin(t)
+
+	for range 200 {
+		c := dialTo(t, "tcp", p.addr)
+		c.send("POST / HTTP/1.1\r\n\r\n")
+		c.expectEnd()
+	}
+	dialTo(t, "tcp", p.addr).expect("PING", "+PONG")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatClientsCanBringAboutIsLoggedOnceAMinute(t *testing.T) {
+	clock := newClock()
+	var said bytes.Buffer
+	s := startServer(t, clock.install, func(s *server) { s.log = slog.New(slog.NewTextHandler(&said, nil)) })
+	logged := func(want int) {
+		t.Helper()
+		for range 10 {
+			c := dial(t, s)
+			c.send("POST / HTTP/1.1\r\n\r\n")
+			c.expectEnd()
+		}
+		s.do(t, func() {
+			if got := strings.Count(said.String(), "\n"); got != want {
+				t.Errorf("%d messages, want %d:\n%s", got, want, &said)
+			}
+		})
+	}
+	logged(1)
+	clock.advance(59 * time.Second)
+	logged(1)
+	clock.advance(time.Second)
+	logged(2)
+}
+
+// The name that was given is the name. (35)
+func TestAnAbstractNameIsNoFile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has them")
+	}
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"@", fmt.Sprintf("@kv-test-%d", os.Getpid())} {
+		files := []string{name, "unix"} // that is what anet calls the first
+		for _, file := range files {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := startServerOn(t, "unix:"+name)
+		if s.address != "unix:"+name {
+			t.Errorf("it says that it listens on %s, not %s", s.address, name)
+		}
+		s.stop()
+		for _, file := range files {
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -17,7 +18,7 @@ type slowCommand struct {
 
 // noteSlow is called behind a command that may have been slow. It also reads the
 // clock for the commands that follow.
-func (s *server) noteSlow(c *client, args [][]byte) {
+func (s *server) noteSlow(c *client, cmd *command, args [][]byte) {
 	before := s.mark
 	s.readClock()
 	took := s.mark.Sub(before)
@@ -26,12 +27,36 @@ func (s *server) noteSlow(c *client, args [][]byte) {
 	}
 
 	peer, _ := c.addresses()
-	s.slowlog = append(s.slowlog, slowCommand{s.slowID, s.mark.Unix(), took, excerpt(args), peer, c.name})
+	s.slowlog = append(s.slowlog, slowCommand{s.slowID, s.mark.Unix(), took, excerpt(redacted(cmd, args)), peer, c.name})
 	s.slowID++
 	if more := len(s.slowlog) - int(s.cfg.slowlogLimit); more > 0 {
 		clear(s.slowlog[copy(s.slowlog, s.slowlog[more:]):])
 		s.slowlog = s.slowlog[:s.cfg.slowlogLimit]
 	}
+}
+
+// redacted returns the arguments of a command as anybody may see them: without
+// passwords, and what stands where they should.
+func redacted(cmd *command, args [][]byte) [][]byte {
+	var secret func(i int) bool
+	switch cmd.name {
+	case "auth":
+		secret = func(i int) bool { return i > 0 }
+	case "hello":
+		secret = func(i int) bool { return i > 2 && is(args[i-1], "AUTH") || i > 3 && is(args[i-2], "AUTH") }
+	case "config|set":
+		secret = func(i int) bool { return is(args[i-1], "REQUIREPASS") && i%2 == 1 }
+	default:
+		return args
+	}
+
+	args = slices.Clone(args)
+	for i := len(args) - 1; i > 0; i-- {
+		if secret(i) {
+			args[i] = []byte("(redacted)")
+		}
+	}
+	return args
 }
 
 // excerpt copies arguments, but not more than is good to look at.

@@ -152,7 +152,7 @@ func getexCommand(c *client, args [][]byte) {
 	}
 }
 
-// isTimeOption tells whether arg is one of the options that give a time, and no
+// isTimeOption reports whether arg is one of the options that give a time, and no
 // other than the one that came before, if any.
 func isTimeOption(arg []byte, before string) bool {
 	option := timeOption(arg)
@@ -392,13 +392,17 @@ func incrbyfloatCommand(c *client, args [][]byte) {
 	c.out.text(sum)
 }
 
+// maxFloat is how long a number is at most, and one more: the largest ones that
+// INCRBYFLOAT makes have nearly 5000 digits.
+const maxFloat = 5 << 10
+
 func parseFloat(b []byte) (n *big.Float, ok bool) {
 	s := string(b)
 	unsigned := strings.ToLower(strings.TrimLeft(s, "+-"))
 	if unsigned == "inf" || unsigned == "infinity" {
 		return new(big.Float).SetInf(false), len(s) <= len(unsigned)+1
 	}
-	if len(s) == 0 || len(s) > 255 || strings.Trim(unsigned, "0123456789.e+-") != "" {
+	if len(s) == 0 || len(s) >= maxFloat || strings.Trim(unsigned, "0123456789.e+-") != "" {
 		return nil, false
 	}
 
