@@ -112,6 +112,21 @@ func TestResumeInsideDataThatRunsTheLoopBringsTheRest(t *testing.T) {
 	}
 }
 
+// However long that takes, the loop does not sleep over it.
+func TestResumeOverAndOverIsNotForgotten(t *testing.T) {
+	r := newRig(t)
+	calls := 0
+	_, peer := r.pair(&Handler{Data: func(c *Conn, p []byte) int {
+		calls++
+		c.Pause() // which has a look for resets wake the loop, once a second
+		c.Resume()
+		return 1
+	}})
+	const n = 100 * maxRounds
+	r.send(peer, strings.Repeat("x", n))
+	r.until("Data", func() bool { return calls == n })
+}
+
 // The callbacks of one connection resume another that is to be settled after it in
 // the same batch: the input must not be forgotten.
 func TestResumeOfAConnectionThatIsSettledInTheSameBatch(t *testing.T) {

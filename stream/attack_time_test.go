@@ -127,6 +127,28 @@ func TestTimeoutsGoOnAfterAPanicInIdled(t *testing.T) {
 	r.until("Idled of both, again and again", func() bool { return idled[a] > 2 && idled[b] > 2 })
 }
 
+// Nor does the rest wait for the next time of the one that has panicked.
+func TestTimeoutsGoOnAtOnceAfterAPanicInIdled(t *testing.T) {
+	r := newRig(t)
+	r.l.epoch = r.l.epoch.Add(-2 * time.Hour)
+	idled := 0
+	h := &Handler{Data: allOf, Idle: time.Hour, Idled: func(c *Conn) {
+		if idled++; idled == 1 {
+			panic("Idled")
+		}
+	}}
+	for range 2 {
+		c, _ := r.pair(h)
+		c.last = 0
+		r.l.time(c)
+	}
+	func() {
+		defer func() { recover() }()
+		r.until("a panic", func() bool { return false })
+	}()
+	r.until("Idled of the other", func() bool { return idled == 2 })
+}
+
 func TestADialThatHasFailedIsGarbage(t *testing.T) {
 	r := newRig(t)
 	closed := false
@@ -184,6 +206,21 @@ func TestNothingComesBeforeOpen(t *testing.T) {
 	r.until("calls", func() bool { return len(calls) > 2 })
 	if calls[0] != "Open" {
 		t.Errorf("calls %q", calls)
+	}
+}
+
+// The peer of a paused connection may reset it at any time.
+func TestResetsAreLookedForAgain(t *testing.T) {
+	r := newRig(t)
+	c, _ := r.tcp(&Handler{Data: allOf})
+	c.Pause()
+	r.settled()
+	if !r.l.looking || r.l.lookForResets(r.el, 0) != blindLook {
+		t.Error("there is no other look")
+	}
+	c.Resume()
+	if r.l.lookForResets(r.el, 0) != ae.NoMore || r.l.looking {
+		t.Error("there is another look though nobody is paused")
 	}
 }
 

@@ -96,6 +96,17 @@ var descriptorPromises = []promise{
 			e.Errorf("a connect after Close: %v", err)
 		}
 	}},
+	{"AnothersFileStays", "Close of a listener does not remove the file of a socket that has taken its path", "unix", func(e *env) {
+		ln := e.listen(stream.ListenConfig{}, echoHandler)
+		e.must(os.Remove(ln.Addr()))
+		fd, err := anet.Listen("unix", ln.Addr())
+		e.must(err)
+		e.own(fd)
+		ln.Close()
+		if _, err := os.Lstat(ln.Addr()); err != nil {
+			e.Errorf("%v", err)
+		}
+	}},
 	{"FailingChoose", "a Choose that panics, or returns no index of a loop, panics, and leaks nothing", tcpOnly, func(e *env) {
 		g, err := stream.NewGroup(1)
 		e.must(err)

@@ -102,12 +102,15 @@ var dialPromises = []promise{
 	{"DeadlineAndAbort", "a deadline and Abort end one that still connects; so does Close, at once without output, within Linger with some", tcpOnly, func(e *env) {
 		addr := e.silent()
 		var byDeadline, byAbort, byClose, byLinger record
-		c := e.l.Dial("tcp", addr, 0, byDeadline.of(stream.Handler{}))
+		c := e.l.Dial("tcp", addr, 0, byDeadline.of(stream.Handler{Idle: time.Millisecond})) // which does not count yet
 		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
 		c = e.l.Dial("tcp", addr, 0, byAbort.of(stream.Handler{}))
 		c.Abort()
 		c = e.l.Dial("tcp", addr, 0, byClose.of(stream.Handler{}))
 		c.Close()
+		if e.poll(); !byClose.closed() {
+			e.Error("Close without output waits")
+		}
 		c = e.l.Dial("tcp", addr, 0, byLinger.of(stream.Handler{Linger: 50 * time.Millisecond}))
 		c.Write([]byte("x"))
 		c.Close()

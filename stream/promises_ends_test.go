@@ -151,6 +151,19 @@ var endsPromises = []promise{
 			e.Errorf("ended after %v", d)
 		}
 	}},
+	{"CloseOfAPausedOne", "Close of a paused connection reads on to the peer's end", both, func(e *env) {
+		var r record
+		c, peer := e.pair(r.of(stream.Handler{Linger: time.Hour, Data: func(*stream.Conn, []byte) int { return 0 }}))
+		c.Pause()
+		e.send(peer, "input")
+		c.Write([]byte("bye"))
+		c.Close()
+		if got, end := e.receiveAll(peer); got != "bye" || end != io.EOF {
+			e.Errorf("%q, %v", got, end)
+		}
+		e.closePeer(peer)
+		e.ended(&r, nil)
+	}},
 	{"CloseDropsInput", "after Close there is no Data and no EOF, whatever comes", both, func(e *env) {
 		var r record
 		c, peer := e.pair(r.of(stream.Handler{
@@ -197,12 +210,14 @@ var endsPromises = []promise{
 		c, peer := e.pair(r.of(stream.Handler{Data: func(*stream.Conn, []byte) int { return 0 }}))
 		e.send(peer, "input")
 		e.until("Data", func() bool { return r.count("Data") == 1 })
-		c.Write([]byte("output"))
+		output := strings.Repeat("output", 2000)
+		c.Write([]byte(output[:3000]))
+		c.Write([]byte(output[3000:]))
 		n := len(r.calls)
 		fd, in, out := c.Detach()
 		e.own(fd)
-		if string(in) != "input" || string(out) != "output" {
-			e.Errorf("%q, %q", in, out)
+		if string(in) != "input" || string(out) != output {
+			e.Errorf("%q, %d bytes of %d", in, len(out), len(output))
 		}
 		if c.Open() || e.l.Len() != 0 || e.el.FileEvents(fd) != ae.None {
 			e.Errorf("open %v, %d connections, watched for %d", c.Open(), e.l.Len(), e.el.FileEvents(fd))

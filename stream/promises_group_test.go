@@ -85,6 +85,23 @@ func (e *env) echo(c net.Conn) {
 	e.must(err)
 }
 
+// atRest returns the loops of a Group that does not run, and its listener.
+func (e *env) atRest(n int, choose func(netip.AddrPort) int) ([]*stream.Loop, *stream.Listener) {
+	e.Helper()
+	g, err := stream.NewGroup(n)
+	e.must(err)
+	g.Choose = choose
+	ln, err := g.Listen(e.network, e.address(), stream.ListenConfig{}, func(*stream.Loop) *stream.Handler { return echoHandler })
+	e.must(err)
+	e.atEnd = append(e.atEnd, func() {
+		for _, l := range g.Loops() {
+			l.Close()
+			l.EventLoop().Close()
+		}
+	})
+	return g.Loops(), ln
+}
+
 var groupPromises = []promise{
 	{"FewestConnections", "each connection goes to the loop with the fewest, of equals each in turn, and the counts are exact", both, func(e *env) {
 		r := e.group(3, stream.ListenConfig{}, nil, func(*stream.Loop) *stream.Handler { return echoHandler })
@@ -110,6 +127,54 @@ var groupPromises = []promise{
 		}
 		if r.ln.Len() != 0 {
 			e.Errorf("%d connections are counted", r.ln.Len())
+		}
+	}},
+	{"CountsAtTheDecision", "a connection counts for its loop from the moment at which that is chosen, and when it has ended no longer", both, func(e *env) {
+		loops, ln := e.atRest(3, nil)
+		var clients []int
+		for range 9 {
+			clients = append(clients, e.connect(ln.Addr()))
+		}
+		untilOn(e.T, loops[0].EventLoop(), "all", func() bool { return ln.Len() == 9 })
+		for i, l := range loops {
+			if l.Len() != 3 {
+				e.Errorf("loop %d has %d of 9 connections", i, l.Len())
+			}
+		}
+		for _, c := range clients {
+			e.closePeer(c)
+		}
+		for i, l := range loops {
+			untilOn(e.T, l.EventLoop(), "the ends", func() bool { return l.Len() == 0 })
+			if want := 6 - 3*i; ln.Len() != want {
+				e.Errorf("the listener counts %d, want %d", ln.Len(), want)
+			}
+		}
+
+		var served [3]int
+		for range 6 {
+			c := e.connect(ln.Addr())
+			untilOn(e.T, loops[0].EventLoop(), "one", func() bool { return ln.Len() == 1 })
+			e.closePeer(c)
+			for i, l := range loops {
+				if l.Len() == 1 {
+					served[i]++
+					untilOn(e.T, l.EventLoop(), "its end", func() bool { return ln.Len() == 0 })
+				}
+			}
+		}
+		if served != [3]int{2, 2, 2} {
+			e.Errorf("of equal loops each has not had its turn: %v", served)
+		}
+	}},
+	{"HandOverToTheDead", "a hand-over to a loop that has ended closes the connection and counts it as lost", both, func(e *env) {
+		loops, ln := e.atRest(2, func(netip.AddrPort) int { return 1 })
+		loops[1].Close()
+		e.must(loops[1].EventLoop().Close())
+		c := e.connect(ln.Addr())
+		untilOn(e.T, loops[0].EventLoop(), "the loss", func() bool { return ln.Lost() == 1 })
+		if _, end := e.receiveAll(c); end == nil || ln.Len() != 0 || loops[1].Len() != 0 {
+			e.Errorf("%v; the listener counts %d, the loop %d", end, ln.Len(), loops[1].Len())
 		}
 	}},
 	{"HandlersShareNothing", "each loop has the Handler that was made for it", both, func(e *env) {

@@ -216,6 +216,19 @@ var inputPromises = []promise{
 		e.send(peer, "x")
 		e.ended(r, stream.ErrTooLong)
 	}},
+	{"TooLongByDefault", "what waits is bounded without a MaxInput too", both, func(e *env) {
+		var r record
+		_, peer := e.pair(r.of(stream.Handler{Data: func(*stream.Conn, []byte) int { return 0 }}))
+		sent := 0
+		e.until("the end", func() bool {
+			n, _ := anet.Write(peer, make([]byte, 64<<10))
+			if sent += max(n, 0); sent > 16<<20 {
+				e.Fatalf("%d bytes wait", sent)
+			}
+			return r.closed()
+		})
+		e.ended(&r, stream.ErrTooLong)
+	}},
 	{"LeavingMoreAndMoreIsTooLong", "Data that always takes less than comes does not make the connection's input grow without bound", both, func(e *env) {
 		r := &record{}
 		c, peer := e.pair(r.of(stream.Handler{MaxInput: 1000, Data: func(*stream.Conn, []byte) int { return 1 }}))

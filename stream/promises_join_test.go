@@ -70,7 +70,7 @@ var joinPromises = []promise{
 	}},
 	{"BackPressure", "nothing grows for a side that does not read, and the other direction goes on", both, func(e *env) {
 		var ra, rb record
-		a, b, pa, pb := e.joined(&ra, &rb, stream.Handler{High: 50_000})
+		a, b, pa, pb := e.joined(&ra, &rb, stream.Handler{High: 50_000, Drained: func(*stream.Conn) {}})
 		sent := 0
 		for range 500 {
 			n, _ := anet.Write(pa, make([]byte, 20_000))
@@ -87,6 +87,26 @@ var joinPromises = []promise{
 		}
 		got := 0
 		e.until("all", func() bool { s, _ := take(pb); got += len(s); return got == sent })
+		e.poll()
+		if ra.count("Drained")+rb.count("Drained") > 0 {
+			e.Error("Drained of a joined connection")
+		}
+	}},
+	{"FullSide", "a side that has reached High when it is joined stops the other's input, not its own", both, func(e *env) {
+		h := stream.Handler{High: 1000, Data: func(_ *stream.Conn, p []byte) int { return len(p) }}
+		a, pa := e.tightPair(&h)
+		b, pb := e.tightPair(&h)
+		a.Write(make([]byte, 100_000))
+		e.poll()
+		stream.Join(a, b)
+		e.poll()
+		if m := e.el.FileEvents(b.FD()); m&ae.Readable != 0 {
+			e.Error("input is read for a side that is full")
+		}
+		e.send(pa, "its own")
+		e.receive(pb, "its own")
+		e.send(pb, "!")
+		e.receive(pa, string(make([]byte, 100_000))+"!")
 	}},
 	{"HalfCloses", "the end of one side is passed on after its bytes, and the other direction goes on", both, func(e *env) {
 		var ra, rb record
@@ -114,6 +134,19 @@ var joinPromises = []promise{
 		}
 		e.ended(&ra, unix.ECONNRESET)
 		e.ended(&rb, unix.ECONNRESET)
+	}},
+	{"IdleIsNoReset", "a side that idles ends the other with ErrIdle, and neither peer sees a reset", both, func(e *env) {
+		var ra, rb record
+		a, pa := e.pair(ra.of(stream.Handler{Idle: 50 * time.Millisecond}))
+		b, pb := e.pair(rb.of(stream.Handler{}))
+		stream.Join(a, b)
+		for _, p := range []int{pa, pb} {
+			if _, end := e.receiveAll(p); end != io.EOF {
+				e.Errorf("a peer sees %v", end)
+			}
+		}
+		e.ended(&ra, stream.ErrIdle)
+		e.ended(&rb, stream.ErrIdle)
 	}},
 	{"WaitingInput", "input that waits when Join is called is passed on: what Data leaves, and what it had left before", both, func(e *env) {
 		for _, inside := range []bool{true, false} {
@@ -179,6 +212,7 @@ var joinPromises = []promise{
 		e.receive(pb, strings.Repeat("x", 1000))
 		a.Write([]byte("bye"))
 		a.Close()
+		e.send(pb, "late")
 		if got, end := e.receiveAll(pa); got != "bye" || end != io.EOF {
 			e.Errorf("%q, %v", got, end)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"weak"
@@ -180,6 +181,48 @@ var memoryPromises = []promise{
 		}
 		if grown := heap() - before; grown > n*size/4 {
 			e.Errorf("%d bytes of heap for %d connections with a byte each", grown, n)
+		}
+	}},
+	{"SpareIsBounded", "a loop keeps little of what much output that waits has taken", both, func(e *env) {
+		c, _ := e.pair(&stream.Handler{Limit: 64 << 20, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
+		before := heap()
+		for range 16 << 20 / 4096 {
+			c.Write(make([]byte, 4096))
+		}
+		c.Abort()
+		e.poll()
+		if grown := heap() - before; grown > 2<<20 {
+			e.Errorf("%d bytes of heap for nothing", grown)
+		}
+	}},
+	{"FewBytesFewBytes", "a few bytes that wait take little more memory", both, func(e *env) {
+		const n = 200
+		e.l.BeforeSend(func() bool { return false })
+		var conns []*stream.Conn
+		for range n {
+			c, _ := e.pair(&stream.Handler{Open: func(*stream.Conn) {}})
+			conns = append(conns, c)
+		}
+		before := heap()
+		for _, c := range conns {
+			c.Write([]byte("a few bytes"))
+		}
+		if grown := heap() - before; grown > n*2048 {
+			e.Errorf("%d bytes of heap for %d connections", grown, n)
+		}
+		runtime.KeepAlive(conns)
+	}},
+	{"NeedAlone", "Need costs no memory before the bytes come", both, func(e *env) {
+		_, peer := e.pair(&stream.Handler{Open: func(c *stream.Conn) { c.Need(64 << 20) }, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 10 {
+			e.send(peer, strings.Repeat("x", 1000))
+			e.poll()
+		}
+		runtime.ReadMemStats(&after)
+		if total := after.TotalAlloc - before.TotalAlloc; total > 1<<20 {
+			e.Errorf("%d bytes allocated for 10,000", total)
 		}
 	}},
 	{"ClosedIsCollected", "a connection that has ended is garbage, with its Handler and its data", tcpOnly, func(e *env) {

@@ -131,6 +131,23 @@ var outputPromises = []promise{
 			e.Errorf("Write after the end: %v", err)
 		}
 	}},
+	{"LimitAsksTheKernel", "what the kernel takes is not beyond Limit, however little that is", both, func(e *env) {
+		c, peer := e.pair(&stream.Handler{Limit: 1000, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
+		for range 3 {
+			if _, err := c.Write([]byte(strings.Repeat("x", 600))); err != nil {
+				e.Errorf("Write: %v", err)
+			}
+		}
+		e.receive(peer, strings.Repeat("x", 1800))
+	}},
+	{"LimitByDefault", "what waits is bounded without a Limit too", both, func(e *env) {
+		var r record
+		c, _ := e.tightPair(r.of(stream.Handler{}))
+		for range 20 {
+			c.Write(make([]byte, 1<<20))
+		}
+		e.ended(&r, stream.ErrSlow)
+	}},
 	{"AllOfItOrAnError", "Write takes all of p, or returns an error and the connection ends", both, func(e *env) {
 		var r record
 		c, peer := e.tightPair(r.of(stream.Handler{Limit: 64 << 10}))
@@ -230,6 +247,28 @@ var outputPromises = []promise{
 		}
 		if calls != 1 {
 			e.Errorf("called %d times for one batch", calls)
+		}
+	}},
+	{"BeforeSendBeyondLimit", "BeforeSend comes before much output too, and what the kernel refuses then beyond Limit ends with ErrSlow", both, func(e *env) {
+		for _, size := range []int{50_000, 300_000} {
+			var r record
+			c, peer := e.tightPair(r.of(stream.Handler{Limit: 100_000}))
+			synced := false
+			e.l.BeforeSend(func() bool { synced = true; return true })
+			if _, err := c.Write(make([]byte, size)); err != nil {
+				e.Errorf("%d bytes: Write: %v", size, err)
+			}
+			if s, err := take(peer); s != "" || err != nil || synced {
+				e.Errorf("%d bytes: the peer has %d inside Write, %v", size, len(s), err)
+			}
+			if size > 100_000 {
+				e.ended(&r, stream.ErrSlow)
+			} else {
+				e.receive(peer, string(make([]byte, size)))
+			}
+			if !synced {
+				e.Errorf("%d bytes: BeforeSend was not called", size)
+			}
 		}
 	}},
 	{"BeforeSendCoversCallbacks", "what a Close or Drained writes goes out only after another BeforeSend", both, func(e *env) {

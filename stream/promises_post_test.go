@@ -7,6 +7,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/stream"
+	"golang.org/x/sys/unix"
 )
 
 var postPromises = []promise{
@@ -87,6 +88,8 @@ var postPromises = []promise{
 		e.send(peer, "wait")
 		e.until("Data", func() bool { return where != nil })
 		c.Write([]byte("output"))
+		before := false
+		c.Post(func(*stream.Conn) { before = true })
 		e.must(c.MoveTo(l2))
 		if e.el.FileEvents(c.FD()) != ae.None {
 			e.Error("the old loop still watches it")
@@ -94,8 +97,11 @@ var postPromises = []promise{
 		ran := false
 		c.Post(func(*stream.Conn) { ran = true })
 		e.poll()
+		if before {
+			e.Error("what was posted before has run on the old loop")
+		}
 		text := ""
-		untilOn(e.T, el2, "the output", func() bool { s, _ := take(peer); text += s; return text == "output" && ran })
+		untilOn(e.T, el2, "the output", func() bool { s, _ := take(peer); text += s; return text == "output" && ran && before })
 		e.send(peer, "ing")
 		untilOn(e.T, el2, "the input", func() bool { return got == "waiting" })
 		if where != l2 || l2.Len() != 1 || e.l.Len() != 0 {
@@ -120,6 +126,11 @@ var postPromises = []promise{
 		e.receive(peer, "here")
 		if inside == nil || errors.Is(inside, ae.ErrClosed) {
 			e.Errorf("inside Data: %v", inside)
+		}
+		other, _ := e.pair(echoHandler)
+		stream.Join(c, other)
+		if err := c.MoveTo(l2); !errors.Is(err, unix.EINVAL) {
+			e.Errorf("joined: %v", err)
 		}
 	}},
 	{"NoLostPosts", "posts that cross a move and the end of a loop all run or are refused", both, func(e *env) {

@@ -61,6 +61,17 @@ var pressurePromises = []promise{
 		e.send(peer, "still")
 		e.until("input", func() bool { return got == "still" })
 	}},
+	{"TheMarksAreInside", "Queued that is High stops input, and one byte less does not", both, func(e *env) {
+		e.l.BeforeSend(func() bool { return false })
+		c, _ := e.pair(&stream.Handler{High: 1000, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
+		for i, want := range []ae.Mask{ae.Readable, ae.None} {
+			c.Write(make([]byte, 999-i*998)) // 999, and 1
+			e.poll()
+			if m := e.el.FileEvents(c.FD()); m != want {
+				e.Errorf("watched for %d with %d queued", m, c.Queued())
+			}
+		}
+	}},
 	{"PauseAtEveryBoundary", "a connection that pauses after each message gets each once, in order, whoever resumes it", both, func(e *env) {
 		for _, how := range []string{"post", "timer", "inside Data", "another connection"} {
 			var want, got strings.Builder
@@ -136,6 +147,23 @@ var pressurePromises = []promise{
 			e.Error("Resume has called Data")
 		}
 		e.until("Data", func() bool { return calls == 2 })
+	}},
+	{"PausedIsOfferedNothing", "a Pause behind a Resume, or before SetHandler, holds for what waits", both, func(e *env) {
+		got := ""
+		h := collect(&got)
+		c, peer := e.pair(dataOnly(func(c *stream.Conn, p []byte) int { c.Pause(); return 0 }))
+		e.send(peer, "waits")
+		e.until("a pause", func() bool { return e.el.FileEvents(c.FD()) == ae.None })
+		c.SetHandler(&h)
+		e.poll()
+		c.Resume()
+		c.Pause()
+		e.poll()
+		if got != "" {
+			e.Errorf("Data had %q", got)
+		}
+		c.Resume()
+		e.until("input", func() bool { return got == "waits" })
 	}},
 	{"ResumeInOneBatch", "a Resume by whatever callback of the same batch is not forgotten", both, func(e *env) {
 		var conns [2]*stream.Conn

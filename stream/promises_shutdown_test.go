@@ -65,6 +65,23 @@ var shutdownPromises = []promise{
 			e.Errorf("done was called %d times", over)
 		}
 	}},
+	{"ToldOnce", "a Shutdown that runs the loop has none of the others called twice", both, func(e *env) {
+		told, over := 0, false
+		e.pair(&stream.Handler{Shutdown: func(c *stream.Conn) { e.poll(); c.Abort() }, Open: func(*stream.Conn) {}})
+		fd, peer := e.sockets()
+		e.own(peer)
+		second := e.adopt(fd, &stream.Handler{Open: func(*stream.Conn) {}, Shutdown: func(*stream.Conn) { told++ }})
+		e.must(e.l.Shutdown(time.Minute, func() { over = true }))
+		_, err := e.el.ProcessEvents(ae.AllEvents | ae.DontWait) // no BeforeSleep: the second is not open yet
+		e.must(err)
+		e.until("a call", func() bool { return told > 0 && e.l.Len() == 1 })
+		e.poll()
+		if told != 1 {
+			e.Errorf("called %d times", told)
+		}
+		second.Abort()
+		e.until("done", func() bool { return over })
+	}},
 	{"DialledIsTold", "one that connects during a shutdown is told after its Open", both, func(e *env) {
 		var r record
 		e.pair(&stream.Handler{Open: func(*stream.Conn) {}}) // keeps the loop from being done

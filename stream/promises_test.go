@@ -120,6 +120,7 @@ type env struct {
 	fds     map[int]bool // peers that are open
 	dir     string
 	first   int // listener for pairs, or 0
+	atEnd   []func()
 }
 
 func newEnv(t *testing.T, network string) *env {
@@ -138,6 +139,9 @@ func (e *env) newLoop() (*ae.EventLoop, *stream.Loop) {
 }
 
 func (e *env) close() {
+	for _, fn := range e.atEnd {
+		fn()
+	}
 	for fd := range e.fds {
 		unix.Close(fd)
 	}

@@ -24,6 +24,17 @@ var timePromises = []promise{
 			e.Errorf("ended after %v", d)
 		}
 	}},
+	{"TheFirstComesFirst", "Idle is not late because of a deadline, or of other connections, that come later", both, func(e *env) {
+		var r record
+		e.pair(&stream.Handler{Idle: time.Hour, Open: func(*stream.Conn) {}})
+		c, _ := e.pair(r.of(stream.Handler{Idle: 50 * time.Millisecond}))
+		c.SetDeadline(time.Now().Add(time.Hour))
+		start := time.Now()
+		e.ended(&r, stream.ErrIdle)
+		if d := time.Since(start); d > slack {
+			e.Errorf("ended after %v", d)
+		}
+	}},
 	{"MovedBytesPutIdleOff", "each byte in or out puts the end off", both, func(e *env) {
 		var r record
 		const idle = 200 * time.Millisecond
@@ -66,9 +77,37 @@ var timePromises = []promise{
 			e.Errorf("ended after %d bytes with %v", got, r.err)
 		}
 	}},
+	{"UnreadOutputPutsIdleOffOnce", "output that lies in the kernel when Idle has passed has it wait for another, and one more if the peer takes some", "unix", func(e *env) {
+		const idle = 100 * time.Millisecond
+		for _, takes := range []bool{false, true} {
+			var r record
+			start := time.Now()
+			c, peer := e.pair(r.of(stream.Handler{Idle: idle}))
+			c.Write(make([]byte, 3000))
+			e.poll()
+			c.Write(make([]byte, 3000)) // apart: the system counts what it has allocated
+			e.poll()
+			if n, err := anet.Unsent(c.FD()); n <= 0 {
+				e.Skipf("the system does not tell: %d, %v", n, err)
+			}
+			least := 2 * idle
+			if takes {
+				least = 3 * idle
+				e.el.CreateTimeEvent(idle*3/2, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+					anet.Read(peer, make([]byte, 3000))
+					return ae.NoMore
+				})
+			}
+			e.ended(&r, stream.ErrIdle)
+			if d := time.Since(start); d < least || d > slack {
+				e.Errorf("ended after %v, the peer takes some: %v", d, takes)
+			}
+		}
+	}},
 	{"IdledHasALastWord", "Idled may write and close, and the peer gets it; one that stays open gets another Idle", both, func(e *env) {
 		var r record
 		times := 0
+		start := time.Now()
 		_, peer := e.pair(r.of(stream.Handler{Idle: 50 * time.Millisecond, Idled: func(c *stream.Conn) {
 			if times++; times == 3 {
 				c.Write([]byte("bye"))
@@ -77,6 +116,9 @@ var timePromises = []promise{
 		}}))
 		if got, _ := e.receiveAll(peer); got != "bye" || times != 3 {
 			e.Errorf("received %q, Idled %d times", got, times)
+		}
+		if d := time.Since(start); d < 150*time.Millisecond {
+			e.Errorf("the third Idle is over after %v", d)
 		}
 		e.closePeer(peer)
 		e.ended(&r, nil)

@@ -22,6 +22,7 @@ var suites = []struct {
 	packages []string
 }{
 	{"anet/", []string{"./anet"}},
+	{"stream/", []string{"./stream"}},
 	{"examples/echo/", []string{"./examples/echo"}},
 	{"", []string{".", "./internal/promises"}},
 }
