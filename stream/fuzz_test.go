@@ -26,6 +26,12 @@ func FuzzStreams(f *testing.F) {
 	})
 }
 
+// echoing is what the echo knows of a connection.
+type echoing struct {
+	left  int // input that Data has not used
+	ended bool
+}
+
 func cutStreams(code []byte) error {
 	p := &choices{code: code}
 	el, err := ae.New(1 << 20)
@@ -38,15 +44,16 @@ func cutStreams(code []byte) error {
 	l := On(el)
 	defer l.Close()
 
-	size := func() int { return 1 + p.intN(256)*p.intN(256)*(1+p.intN(2)) }
+	size := func() int {
+		if p.ended() { // or long texts would go byte by byte
+			return 64 << 10
+		}
+		return 1 + p.intN(256)*p.intN(256)*(1+p.intN(2))
+	}
 	var broken error
 	echo := &Handler{
 		High: 10_000,
 		Data: func(c *Conn, b []byte) int {
-			if p.ended() { // no more choices: all at once
-				c.Write(b)
-				return len(b)
-			}
 			used := min(len(b), size())
 			for rest := b[:used]; len(rest) > 0; {
 				n := min(len(rest), size())
@@ -55,15 +62,13 @@ func cutStreams(code []byte) error {
 				}
 				rest = rest[n:]
 			}
-			switch p.intN(5) {
-			case 0:
-				c.Need(p.intN(256)) // there may be no more than that to come
-				el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-					c.Need(0)
-					c.Pause()
-					c.Resume()
-					return ae.NoMore
-				})
+			st := c.Data.(*echoing)
+			st.left = len(b) - used
+			switch {
+			case st.ended && st.left == 0:
+				c.Close()
+			case !st.ended && p.intN(5) == 0:
+				c.Need(p.intN(256)) // there may be no more than that to come: see EOF
 			default:
 				c.Pause()
 				el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
@@ -72,6 +77,16 @@ func cutStreams(code []byte) error {
 				})
 			}
 			return used
+		},
+		EOF: func(c *Conn) {
+			st := c.Data.(*echoing)
+			if st.ended = true; c.in == nil { // Need may have kept it from Data
+				c.Close()
+				return
+			}
+			c.Need(0)
+			c.Pause()
+			c.Resume()
 		},
 	}
 	pair := func() (fds [2]int) {
@@ -86,6 +101,7 @@ func cutStreams(code []byte) error {
 		if err != nil {
 			panic(err)
 		}
+		c.Data = &echoing{}
 		return c
 	}
 	outer := pair()
