@@ -300,10 +300,14 @@ var outputPromises = []promise{
 		e.receive(peer, strings.Repeat("x", 2500))
 
 		// Refused output that is held back must not spin either.
-		c.Write(make([]byte, 1<<20))
+		wide, peer := e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { return len(p) }))
+		wide.Write(make([]byte, 12<<20))
 		e.poll()
 		hold = true
-		take(peer)
+		for range 5 {
+			e.runFor(5 * time.Millisecond)
+			take(peer)
+		}
 		if n := e.runFor(100 * time.Millisecond); n > 20 {
 			e.Errorf("refused, then held: %d iterations in 100 ms", n)
 		}

@@ -465,13 +465,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runChild runs a child to its end, and returns what it has printed.
-func runChild(t *testing.T, name string, env ...string) string {
-	t.Helper()
+// childCommand returns the command that runs a child. Under an emulator AE_EXEC has
+// the words to begin it with.
+func childCommand(name string, env ...string) *exec.Cmd {
 	args := append(strings.Fields(os.Getenv("AE_EXEC")), os.Args[0])
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(append(os.Environ(), "AE_CHILD="+name), env...)
 	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// runChild runs a child to its end, and returns what it has printed.
+func runChild(t *testing.T, name string, env ...string) string {
+	t.Helper()
+	cmd := childCommand(name, env...)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("child %s: %v\n%s", name, err, out)
