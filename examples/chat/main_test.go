@@ -16,18 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// patience is how long a test waits for what must happen. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 30 * time.Second
-}()
-
-func soon() time.Time { return time.Now().Add(patience) }
 
 // chat is a server that runs in this process until the test ends.
 type chat struct {
@@ -51,7 +42,7 @@ func start(t testing.TB, idle time.Duration, limit int) chat {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(patience):
+		case <-time.After(testutil.Patience):
 			return errors.New("the server does not end")
 		}
 	})
@@ -81,12 +72,12 @@ type peer struct {
 
 func dial(t testing.TB, addr string) *peer {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, testutil.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(soon())
+	c.SetDeadline(testutil.Deadline())
 	return &peer{c, t, bufio.NewReader(c)}
 }
 
@@ -314,7 +305,7 @@ func TestWhoDoesNotReadIsDroppedAndTheOthersGetEverything(t *testing.T) {
 // post returns the status and the answer.
 func post(t testing.TB, url, text string) string {
 	t.Helper()
-	c := http.Client{Timeout: patience}
+	c := http.Client{Timeout: testutil.Patience}
 	r, err := c.Post(url, "text/plain", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
@@ -398,7 +389,7 @@ func TestPostsWhileTheServerEnds(t *testing.T) {
 		going := make(chan bool, 4)
 		for range 4 {
 			wg.Go(func() {
-				client := http.Client{Timeout: patience, Transport: &http.Transport{}}
+				client := http.Client{Timeout: testutil.Patience, Transport: &http.Transport{}}
 				defer client.CloseIdleConnections()
 				for n := 0; ; n++ {
 					r, err := client.Post(c.url+"lobby", "text/plain", strings.NewReader("hello"))
@@ -452,7 +443,7 @@ func TestTheServerEndsWithALastWord(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	for end := soon(); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
+	for end := testutil.Deadline(); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
 		}
