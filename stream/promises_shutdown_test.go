@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -32,6 +33,31 @@ var shutdownPromises = []promise{
 		for _, c := range clients {
 			e.closePeer(c)
 		}
+		e.until("done", func() bool { return over })
+	}},
+	{"WhoWaitedMayDial", "a client that is taken out of the backlog at the end can still be served by a connection to elsewhere", both, func(e *env) {
+		elsewhere := e.tcpListener()
+		backend := anet.LocalString(elsewhere)
+		ln := e.listen(stream.ListenConfig{}, &stream.Handler{Open: func(c *stream.Conn) {
+			stream.Join(c, e.l.Dial("tcp", backend, patience, echoHandler))
+		}})
+		client := e.connect(ln.Addr())
+		ae.Wait(client, ae.Writable, patience)
+		e.send(client, "hello")
+		over := false
+		e.must(e.l.Shutdown(time.Minute, func() { over = true }))
+		server := -1
+		e.until("the connection", func() bool {
+			server, _, _ = anet.Accept(elsewhere)
+			return server >= 0 || over
+		})
+		if over {
+			e.Fatal("the client did not get its connection")
+		}
+		e.own(server)
+		e.until("what the client said", func() bool { n, _ := anet.Unread(server); return n == len("hello") })
+		e.closePeer(client)
+		e.closePeer(server)
 		e.until("done", func() bool { return over })
 	}},
 	{"EachIsTold", "each connection's Shutdown is called once, after its Open, also of one that was accepted or adopted just now", both, func(e *env) {
