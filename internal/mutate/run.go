@@ -23,6 +23,7 @@ var suites = []struct {
 }{
 	{"anet/", []string{"./anet"}},
 	{"examples/echo/", []string{"./examples/echo"}},
+	{"examples/hello/", []string{"./examples/hello"}},
 	{"", []string{".", "./internal/promises"}},
 }
 
