@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,7 +106,7 @@ func TestNamesAreToldApart(t *testing.T) {
 		if s := PeerString(client); s != text {
 			t.Errorf("%q: LocalString %s, the client's PeerString %s", name, text, s)
 		}
-		if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) || !utf8.ValidString(text) {
 			t.Errorf("%q: %q is not for a log", name, text)
 		}
 	}
