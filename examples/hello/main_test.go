@@ -112,6 +112,9 @@ func TestAnEchoAllocatesNothing(t *testing.T) {
 // taken from it comes back.
 func TestARestWaitsForRoom(t *testing.T) {
 	el, a, b := connect(t)
+	if err := anet.SetSendBuffer(b, 4096); err != nil { // a rest goes in parts
+		t.Fatal(err)
+	}
 	if got := el.FileEvents(b); got != ae.Readable {
 		t.Fatalf("an idle client is watched for %v", got)
 	}
