@@ -45,22 +45,6 @@ func TestAReadThatBringsNothingLosesNothing(t *testing.T) {
 	}
 }
 
-func TestEOFComesOnceThoughItRunsTheLoop(t *testing.T) {
-	r := newRig(t)
-	times := 0
-	c, peer := r.pair(&Handler{EOF: func(c *Conn) {
-		if times++; times < 5 {
-			r.look()
-		}
-	}})
-	anet.CloseWrite(peer)
-	r.settled()
-	if times != 1 {
-		t.Errorf("EOF was called %d times", times)
-	}
-	c.Abort()
-}
-
 func TestEOFComesOnceThoughItPanics(t *testing.T) {
 	r := newRig(t)
 	times := 0
@@ -86,23 +70,6 @@ func TestResumeInsideDataBringsTheRest(t *testing.T) {
 		got.WriteByte(p[0])
 		c.Pause()
 		c.Resume()
-		return 1
-	}})
-	r.send(peer, "abc")
-	r.settled()
-	if got.String() != "abc" {
-		t.Errorf("Data got %q", got.String())
-	}
-}
-
-func TestResumeInsideDataThatRunsTheLoopBringsTheRest(t *testing.T) {
-	r := newRig(t)
-	var got strings.Builder
-	_, peer := r.pair(&Handler{Data: func(c *Conn, p []byte) int {
-		got.WriteByte(p[0])
-		c.Pause()
-		c.Resume()
-		r.look()
 		return 1
 	}})
 	r.send(peer, "abc")
@@ -216,44 +183,5 @@ func TestAHandlerThatPanicsInOneCallbackLosesNoOther(t *testing.T) {
 	r.settled()
 	if closed != 4 || r.l.Len() != 0 {
 		t.Errorf("Close was called %d times, %d connections are left", closed, r.l.Len())
-	}
-}
-
-// Data that is called before the loop sleeps, and runs the loop, is not forgotten
-// afterwards: neither its output nor its end.
-func TestDataBeforeTheSleepRunsTheLoop(t *testing.T) {
-	for _, what := range []string{"Write", "Close", "Abort"} {
-		r := newRig(t)
-		calls, closed := 0, false
-		c, peer := r.pair(&Handler{
-			Data: func(c *Conn, p []byte) int {
-				if calls++; calls == 1 {
-					c.Pause()
-					return 0
-				}
-				switch what {
-				case "Write":
-					c.Write(p)
-				case "Close":
-					c.Close()
-				case "Abort":
-					c.Abort()
-				}
-				r.look()
-				return len(p)
-			},
-			Close: func(*Conn, error) { closed = true },
-		})
-		r.send(peer, "abc")
-		r.settled()
-		c.Resume()
-		r.settled()
-		got, err := r.received(peer)
-		switch {
-		case calls != 2:
-			t.Errorf("%s: Data was called %d times", what, calls)
-		case what == "Write" && got != "abc", what != "Write" && err == nil, what == "Abort" && !closed:
-			t.Errorf("%s: the peer got %q, %v, Close was called: %v", what, got, err, closed)
-		}
 	}
 }
