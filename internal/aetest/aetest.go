@@ -68,15 +68,23 @@ func ConnectTCP() (client, server int, err error) {
 		return -1, -1, err
 	}
 	defer anet.Close(ln)
+	return ConnectTo(ln)
+}
+
+// ConnectTo returns the two ends of a new connection to a TCP listener.
+func ConnectTo(ln int) (client, server int, err error) {
 	client, err = anet.Connect("tcp", anet.LocalString(ln))
 	if err != nil {
 		return -1, -1, err
 	}
-	if _, err := ae.Wait(ln, ae.Readable, testutil.Patience); err != nil {
+	if _, err = ae.Wait(ln, ae.Readable, testutil.Patience); err == nil {
+		server, _, err = anet.Accept(ln)
+	}
+	if err != nil {
+		anet.Close(client)
 		return -1, -1, err
 	}
-	server, _, err = anet.Accept(ln)
-	return client, server, err
+	return client, server, nil
 }
 
 // Listen returns a TCP listener on a free port of the loopback address.
@@ -99,6 +107,30 @@ func ClosedPort(t testing.TB) string {
 	addr := anet.LocalString(ln)
 	testutil.CloseNow(t, ln)
 	return addr
+}
+
+// SilentPort returns an address where a connect gets no answer: the backlog of the
+// listener is full. Where the system answers all the same the test is skipped.
+func SilentPort(t testing.TB) string {
+	t.Helper()
+	ln, err := anet.ListenConfig{Backlog: 1}.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.CloseLater(t, ln)
+	addr := anet.LocalString(ln)
+	for range 10 {
+		fd, err := anet.Connect("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testutil.CloseLater(t, fd)
+		if m, err := ae.Wait(fd, ae.Writable, 100*time.Millisecond); err == nil && m == ae.None {
+			return addr
+		}
+	}
+	t.Skip("this system answers connects beyond the backlog")
+	return ""
 }
 
 // RegularFile returns a descriptor of a regular file.
@@ -175,6 +207,33 @@ func Until(t testing.TB, el *ae.EventLoop, done func() bool) int {
 		Step(t, el, ae.AllEvents)
 	}
 	return n
+}
+
+// Iteration are the flags of an iteration of Main.
+const Iteration = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
+
+// Await runs iterations as Main does until done, which is also asked each time that
+// the loop is about to sleep, and says what was waited for in vain.
+func Await(t testing.TB, el *ae.EventLoop, what string, done func() bool) {
+	t.Helper()
+	late := false
+	guard := el.CreateTimeEvent(testutil.Patience, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+		late = true
+		return ae.NoMore
+	})
+	defer el.DeleteTimeEvent(guard)
+	over := false
+	defer el.SetDontWait(false)
+	defer el.AddBeforeSleep(func(el *ae.EventLoop) { // behind those that are there
+		over = over || done()
+		el.SetDontWait(over)
+	})()
+	for !over && !done() {
+		if late {
+			t.Fatalf("waited %v in vain: %s", testutil.Patience, what)
+		}
+		Step(t, el, Iteration)
+	}
 }
 
 // RunFor runs the loop for d, and returns the number of iterations.
