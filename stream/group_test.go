@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // groupRig runs a Group of n loops until the test cancels.
@@ -50,7 +51,7 @@ func (g *groupRig) wait(t *testing.T) any {
 			}
 		}
 		return v
-	case <-time.After(rigPatience):
+	case <-time.After(testutil.Patience):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("Run does not end:\n%s", buf[:runtime.Stack(buf, true)])
 		return nil
@@ -65,7 +66,7 @@ func TestAGroupEndsThoughAConnectionIsOnItsWayToALoopThatPanics(t *testing.T) {
 		var err error
 		ln, err = g.Listen("tcp", "127.0.0.1:0", ListenConfig{}, func(l *Loop) *Handler {
 			return &Handler{Open: func(c *Conn) {
-				for deadline := time.Now().Add(rigPatience); ln.Len() < 3 && time.Now().Before(deadline); {
+				for deadline := testutil.Deadline(); ln.Len() < 3 && time.Now().Before(deadline); {
 					runtime.Gosched()
 				}
 				panic("Open")

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 )
 
 // Input that Data has left must survive a read that brings none.
@@ -16,7 +17,7 @@ func TestInputThatWaitsIsStillThereAtTheEnd(t *testing.T) {
 		Data: func(*Conn, []byte) int { return 1 },
 		EOF:  func(c *Conn) { fd, in, _ = c.Detach() },
 	})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	anet.CloseWrite(peer)
 	r.until("EOF", func() bool { return !c.Open() })
@@ -35,10 +36,10 @@ func TestAReadThatBringsNothingLosesNothing(t *testing.T) {
 		got = string(p)
 		return 0
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.until("Data", func() bool { return got != "" })
 	r.l.onReadable(r.el, c.FD(), 0)
-	r.send(peer, "def")
+	aetest.Send(r.t, peer, "def")
 	r.until("more Data", func() bool { return got != "abc" })
 	if got != "abcdef" {
 		t.Errorf("Data got %q", got)
@@ -72,7 +73,7 @@ func TestResumeInsideDataBringsTheRest(t *testing.T) {
 		c.Resume()
 		return 1
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	if got.String() != "abc" {
 		t.Errorf("Data got %q", got.String())
@@ -93,7 +94,7 @@ func TestResumeOfAConnectionThatIsSettledInTheSameBatch(t *testing.T) {
 		}
 		return len(p)
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	a.Abort()
 	b.Write([]byte("x")) // in the batch, behind a
@@ -121,7 +122,7 @@ func TestInputOfAPausedConnectionIsNotTooLong(t *testing.T) {
 		},
 		Close: func(_ *Conn, err error) { end = err },
 	})
-	r.send(peer, "abcdefgh")
+	aetest.Send(r.t, peer, "abcdefgh")
 	r.settled()
 	c.Resume()
 	r.settled()
@@ -147,7 +148,7 @@ func TestInputThatWaitsComesBeforeTheEnd(t *testing.T) {
 		},
 		EOF: func(c *Conn) { calls = append(calls, "EOF") },
 	})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	anet.CloseWrite(peer)
 	c.Resume()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -17,8 +19,8 @@ var shutdownPromises = []promise{
 		var clients []int
 		for range 5 {
 			c := e.connect(ln.Addr())
-			ae.Wait(c, ae.Writable, patience)
-			e.send(c, "hello")
+			ae.Wait(c, ae.Writable, testutil.Patience)
+			aetest.Send(e, c, "hello")
 			clients = append(clients, c)
 		}
 		over := false
@@ -30,7 +32,7 @@ var shutdownPromises = []promise{
 			e.Error("done though connections are open")
 		}
 		for _, c := range clients {
-			e.closePeer(c)
+			testutil.CloseNow(e, c)
 		}
 		e.until("done", func() bool { return over })
 	}},
@@ -40,7 +42,7 @@ var shutdownPromises = []promise{
 		_, p0 := e.pair(rs[0].of(stream.Handler{Shutdown: tell}))
 		ln := e.listen(stream.ListenConfig{}, rs[1].of(stream.Handler{Shutdown: tell}))
 		p1 := e.connect(ln.Addr())
-		ae.Wait(p1, ae.Writable, patience)
+		ae.Wait(p1, ae.Writable, testutil.Patience)
 		fd, p2 := e.sockets()
 		e.own(p2)
 		over := 0
@@ -52,7 +54,7 @@ var shutdownPromises = []promise{
 			if got, end := e.receiveAll(p); got != "bye" || end != io.EOF {
 				e.Errorf("received %q, %v", got, end)
 			}
-			e.closePeer(p)
+			testutil.CloseNow(e, p)
 		}
 		e.until("done", func() bool { return over > 0 })
 		e.poll()
@@ -80,7 +82,7 @@ var shutdownPromises = []promise{
 		var r, dialling record
 		_, peer := e.pair(r.of(stream.Handler{Shutdown: func(*stream.Conn) {}}))
 		if e.network == "tcp" {
-			e.l.Dial("tcp", e.silent(), 0, dialling.of(stream.Handler{}))
+			e.l.Dial("tcp", aetest.SilentPort(e), 0, dialling.of(stream.Handler{}))
 		}
 		start, over := time.Now(), false
 		e.must(e.l.Shutdown(100*time.Millisecond, func() {
@@ -110,7 +112,7 @@ var shutdownPromises = []promise{
 		if got, end := e.receiveAll(peer); len(got) != 3<<20+3 || !strings.HasSuffix(got, "end") || end != io.EOF {
 			e.Errorf("%d bytes, %v", len(got), end)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 	}},
 	{"NothingNew", "a loop that shuts down takes nothing new, with ErrShutdown, also when it is done", both, func(e *env) {
@@ -122,7 +124,7 @@ var shutdownPromises = []promise{
 				if err != stream.ErrShutdown {
 					e.Errorf("a second Shutdown: %v", err)
 				}
-				e.closePeer(peer)
+				testutil.CloseNow(e, peer)
 				e.until("the end", func() bool { return e.l.Len() == 0 })
 				e.poll()
 			}
@@ -168,11 +170,11 @@ var shutdownPromises = []promise{
 				}}))
 				e.must(err)
 				c.Write(make([]byte, 10_000))
-				e.send(peer, "x")
+				aetest.Send(e, peer, "x")
 			}
 			if inside {
 				for range 3 {
-					el.ProcessEvents(allSteps | ae.DontWait)
+					el.ProcessEvents(aetest.Iteration | ae.DontWait)
 				}
 			} else {
 				l.Close()

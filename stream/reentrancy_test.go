@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // A callback may run the loop until what it wrote was answered.
@@ -17,7 +19,7 @@ func TestOpenRunsTheLoopUntilItIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := ""
-	c := r.l.Dial("tcp", ln.Addr(), rigPatience, &Handler{
+	c := r.l.Dial("tcp", ln.Addr(), testutil.Patience, &Handler{
 		Open: func(c *Conn) {
 			c.Write([]byte("hello"))
 			r.until("the echo", func() bool { return got == "hello" })
@@ -37,7 +39,7 @@ func TestDataRunsTheLoopUntilItsOutputIsGone(t *testing.T) {
 		c.Write(make([]byte, 4<<20))
 		r.until("output", func() bool {
 			for i := 0; i < 100; i++ {
-				s, _ := r.received(c.Data.(int))
+				s, _ := aetest.Receive(c.Data.(int))
 				got += len(s)
 			}
 			return c.Queued() == 0
@@ -46,9 +48,9 @@ func TestDataRunsTheLoopUntilItsOutputIsGone(t *testing.T) {
 		return len(p)
 	}})
 	c.Data = peer
-	r.send(peer, "go")
+	aetest.Send(r.t, peer, "go")
 	r.until("Data", func() bool { return finished })
-	if s, _ := r.received(peer); got+len(s) != 4<<20 {
+	if s, _ := aetest.Receive(peer); got+len(s) != 4<<20 {
 		t.Errorf("%d bytes came", got+len(s))
 	}
 }
@@ -79,7 +81,7 @@ func TestResumeInsideDataThatRunsTheLoopBringsTheRest(t *testing.T) {
 		r.look()
 		return 1
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	if got.String() != "abc" {
 		t.Errorf("Data got %q", got.String())
@@ -111,11 +113,11 @@ func TestDataBeforeTheSleepRunsTheLoop(t *testing.T) {
 			},
 			Close: func(*Conn, error) { closed = true },
 		})
-		r.send(peer, "abc")
+		aetest.Send(r.t, peer, "abc")
 		r.settled()
 		c.Resume()
 		r.settled()
-		got, err := r.received(peer)
+		got, err := aetest.Receive(peer)
 		switch {
 		case calls != 2:
 			t.Errorf("%s: Data was called %d times", what, calls)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // Loop.Close in each callback: it comes back, and every connection's Close is
@@ -60,7 +62,7 @@ func TestLoopCloseInsideCallbacks(t *testing.T) {
 			}
 			armed = true
 			for _, peer := range peers {
-				r.send(peer, "abc")
+				aetest.Send(r.t, peer, "abc")
 				if name == "EOF" {
 					anet.CloseWrite(peer)
 				}
@@ -75,7 +77,7 @@ func TestLoopCloseInsideCallbacks(t *testing.T) {
 			}
 			r.until("Loop.Close", func() bool {
 				for _, peer := range peers {
-					r.received(peer)
+					aetest.Receive(peer)
 				}
 				return !armed
 			})
@@ -152,7 +154,7 @@ func TestShutdownReachesADialUnderWay(t *testing.T) {
 	}
 	r.own(ln)
 	var calls []string
-	r.l.Dial("tcp", anet.LocalString(ln), rigPatience, &Handler{
+	r.l.Dial("tcp", anet.LocalString(ln), testutil.Patience, &Handler{
 		Open:     func(c *Conn) { calls = append(calls, "Open") },
 		Shutdown: func(c *Conn) { calls = append(calls, "Shutdown"); c.Close() },
 		Close:    func(c *Conn, err error) { calls = append(calls, "Close") },

@@ -193,6 +193,16 @@ func Poll(t testing.TB, el *ae.EventLoop) int {
 // Until runs iterations until done, and returns how many there were.
 func Until(t testing.TB, el *ae.EventLoop, done func() bool) int {
 	t.Helper()
+	return Await(t, el, ae.AllEvents, "the end", done)
+}
+
+// Iteration are the flags of an iteration of Main.
+const Iteration = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
+
+// Await runs iterations with those flags until done, which is asked before each, and
+// returns how many there were. It says what was waited for in vain.
+func Await(t testing.TB, el *ae.EventLoop, flags ae.Flags, what string, done func() bool) int {
+	t.Helper()
 	late := false
 	guard := el.CreateTimeEvent(testutil.Patience, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 		late = true
@@ -202,38 +212,11 @@ func Until(t testing.TB, el *ae.EventLoop, done func() bool) int {
 	n := 0
 	for ; !done(); n++ {
 		if late {
-			t.Fatalf("waited %v in vain, %d iterations", testutil.Patience, n)
+			t.Fatalf("waited %v in vain for %s, %d iterations", testutil.Patience, what, n)
 		}
-		Step(t, el, ae.AllEvents)
+		Step(t, el, flags)
 	}
 	return n
-}
-
-// Iteration are the flags of an iteration of Main.
-const Iteration = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
-
-// Await runs iterations as Main does until done, which is also asked each time that
-// the loop is about to sleep, and says what was waited for in vain.
-func Await(t testing.TB, el *ae.EventLoop, what string, done func() bool) {
-	t.Helper()
-	late := false
-	guard := el.CreateTimeEvent(testutil.Patience, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-		late = true
-		return ae.NoMore
-	})
-	defer el.DeleteTimeEvent(guard)
-	over := false
-	defer el.SetDontWait(false)
-	defer el.AddBeforeSleep(func(el *ae.EventLoop) { // behind those that are there
-		over = over || done()
-		el.SetDontWait(over)
-	})()
-	for !over && !done() {
-		if late {
-			t.Fatalf("waited %v in vain: %s", testutil.Patience, what)
-		}
-		Step(t, el, Iteration)
-	}
 }
 
 // RunFor runs the loop for d, and returns the number of iterations.
