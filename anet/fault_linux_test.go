@@ -126,21 +126,9 @@ var ops = map[string]op{
 		}
 		return Close(fd)
 	}},
-<<<<<<< HEAD
-	"replace at once": {
-		prepare: func() error {
-			fd, err := Listen("unix", childPath("s"))
-			return errors.Join(err, Close(fd))
-		},
-		call: func() error { return replaceAtOnce(childPath("s"), 4) },
-	},
-	"writev": {prepare: pairInChild(SocketPair), call: func() error {
-		n, err := Writev(childWrites, slices.Repeat([][]byte{[]byte("ab")}, 3*maxIovec))
-=======
 	"replace at once": {prepare: deadSocketInChild, call: replaceAtOnce},
 	"short writev": {prepare: pairInChild(SocketPair), call: func() error {
 		n, err := Writev(childWrites, slices.Repeat([][]byte{[]byte("x")}, 100)) // two calls' worth
->>>>>>> w/mutants
 		fmt.Println("wrote", n)
 		return err
 	}},
@@ -417,16 +405,6 @@ func TestCloseIsNotRetried(t *testing.T) {
 	if n := strings.Count(string(trace), "close("); n != 1 {
 		t.Errorf("close was called %d times", n)
 	}
-}
-
-// After the probe and before the file is gone, others must wait.
-func TestOfServersThatReplaceAtOnceOneListensHoweverLongThatTakes(t *testing.T) {
-	runOp(t, "replace at once", "unlinkat:delay_enter=20000", "no error")
-}
-
-// What follows a short write would be out of order.
-func TestWritevEndsWithAShortWrite(t *testing.T) {
-	runOp(t, "writev", "sendmsg:retval=3:when=1", "wrote 3\n", "no error")
 }
 
 // With the chmod made slow, a client that could connect before it would.

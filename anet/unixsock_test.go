@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -271,37 +272,29 @@ func TestWhatIsNoDeadSocketIsNeverReplaced(t *testing.T) {
 
 func TestOfServersThatReplaceAtOnceOneListens(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
+
 	for range 20 {
 		deadSocket(t, path)
-		noError(t, replaceAtOnce(path, 8))
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				fd, err := ListenConfig{Replace: true}.Listen("unix", path)
+				if err == nil {
+					won.Add(1)
+					closeAtEnd(t, fd)
+				} else if !errors.Is(err, unix.EADDRINUSE) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+
+		if n := won.Load(); n != 1 {
+			t.Errorf("%d servers listen on one path", n)
+		}
 		noError(t, os.Remove(path))
 	}
-}
-
-// replaceAtOnce starts servers that replace the dead socket path, of which one
-// must succeed.
-func replaceAtOnce(path string, servers int) (err error) {
-	fds := make([]int, servers)
-	errs := make([]error, servers)
-	var wg sync.WaitGroup
-	for i := range servers {
-		wg.Go(func() { fds[i], errs[i] = ListenConfig{Replace: true}.Listen("unix", path) })
-	}
-	wg.Wait()
-
-	won := 0
-	for i, fd := range fds {
-		if errs[i] == nil {
-			won++
-			Close(fd)
-		} else if !errors.Is(errs[i], unix.EADDRINUSE) {
-			err = errs[i]
-		}
-	}
-	if err == nil && won != 1 {
-		err = fmt.Errorf("%d servers listen on one path", won)
-	}
-	return err
 }
 
 func TestReplaceWaitsNotForEverForTheLock(t *testing.T) {

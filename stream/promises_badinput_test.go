@@ -9,6 +9,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -69,8 +71,7 @@ var badInputPromises = []promise{
 		fd, peer := e.sockets()
 		e.own(fd)
 		e.own(peer)
-		e.must(unix.Close(fd))
-		delete(e.fds, fd)
+		testutil.CloseNow(e, fd)
 		closed := fd
 		check := func(what string, fd int, want error) {
 			e.Helper()
@@ -157,7 +158,7 @@ var badInputPromises = []promise{
 		for _, n := range []int{-1, 2, 1 << 40} {
 			var r record
 			_, peer := e.pair(r.of(stream.Handler{Data: func(_ *stream.Conn, p []byte) int { return n }}))
-			e.send(peer, "x")
+			aetest.Send(e, peer, "x")
 			e.mistake(fmt.Sprint(n), func() { e.until("a panic", func() bool { return false }) })
 			e.ended(&r, stream.ErrAborted)
 		}
@@ -233,14 +234,14 @@ var badInputPromises = []promise{
 		if len(r.calls) != 0 {
 			e.Errorf("calls inside methods: %v", r.calls)
 		}
-		e.send(peer, "in")
+		aetest.Send(e, peer, "in")
 		e.receive(peer, "early")
 		e.until("input", func() bool { return got == "in" })
 		if r.calls[0] != "Open" {
 			e.Errorf("%v", r.calls)
 		}
 		c.Need(-5)
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.until("input", func() bool { return got == "inx" })
 	}},
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +63,7 @@ func (e *env) end(r *running) any {
 	select {
 	case v := <-r.result:
 		return v
-	case <-time.After(patience):
+	case <-time.After(testutil.Patience):
 		e.Fatal("Run does not end")
 		return nil
 	}
@@ -71,9 +72,9 @@ func (e *env) end(r *running) any {
 // client is an echo client of package net.
 func (e *env) client(r *running) net.Conn {
 	e.Helper()
-	c, err := net.DialTimeout(e.network, r.ln.Addr(), patience)
+	c, err := net.DialTimeout(e.network, r.ln.Addr(), testutil.Patience)
 	e.must(err)
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(testutil.Deadline())
 	return c
 }
 
@@ -102,7 +103,7 @@ var groupPromises = []promise{
 		for _, c := range clients {
 			c.Close()
 		}
-		for deadline := time.Now().Add(patience); r.ln.Len() > 0 && time.Now().Before(deadline); {
+		for deadline := testutil.Deadline(); r.ln.Len() > 0 && time.Now().Before(deadline); {
 			runtime.Gosched()
 		}
 		if v := e.end(r); v != nil {
@@ -237,7 +238,7 @@ var groupPromises = []promise{
 				if v != "on purpose" {
 					e.Errorf("%s: Run: %v", where, v)
 				}
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatalf("%s: Run does not end", where)
 			}
 			c.Close()
@@ -262,7 +263,7 @@ var groupPromises = []promise{
 				if v != nil {
 					e.Errorf("%s: Run: %v", how, v)
 				}
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatalf("%s: Run does not end", how)
 			}
 			c.Close()
@@ -285,7 +286,7 @@ var groupPromises = []promise{
 							return
 						default:
 						}
-						c, err := net.DialTimeout(e.network, r.ln.Addr(), patience)
+						c, err := net.DialTimeout(e.network, r.ln.Addr(), testutil.Patience)
 						if err == nil {
 							io.WriteString(c, "x")
 							c.Close()
@@ -311,7 +312,7 @@ var groupPromises = []promise{
 			})
 			select {
 			case <-r.result:
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatal("Run does not end")
 			}
 			close(stop)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -31,13 +33,13 @@ var timePromises = []promise{
 		var last time.Time
 		for i := range 8 {
 			if i%2 == 0 {
-				e.send(peer, "x")
+				aetest.Send(e, peer, "x")
 			} else {
 				c.Write([]byte("y"))
 			}
 			last = time.Now()
 			e.runFor(idle / 4)
-			take(peer)
+			aetest.Receive(peer)
 		}
 		if r.closed() {
 			e.Fatal("ended though bytes moved")
@@ -78,7 +80,7 @@ var timePromises = []promise{
 		if got, _ := e.receiveAll(peer); got != "bye" || times != 3 {
 			e.Errorf("received %q, Idled %d times", got, times)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 	}},
 	{"Deadline", "SetDeadline ends with ErrTimeout, whatever moves, also while Close waits; the zero time undoes it", both, func(e *env) {
@@ -94,7 +96,7 @@ var timePromises = []promise{
 		c3.Close()
 		e.until("Close", func() bool {
 			anet.Write(peer, []byte("x"))
-			take(peer)
+			aetest.Receive(peer)
 			return r.closed()
 		})
 		if d := time.Since(start); d < 150*time.Millisecond || d > slack {
@@ -124,7 +126,7 @@ var timePromises = []promise{
 		e.own(peer)
 		c, err := l.Adopt(fd, r.of(stream.Handler{}))
 		e.must(err)
-		el.ProcessEvents(allSteps | ae.DontWait)
+		el.ProcessEvents(aetest.Iteration | ae.DontWait)
 		at := time.Now().Add(100 * time.Millisecond)
 		c.SetDeadline(at)
 		e.must(c.MoveTo(e.l))

@@ -11,7 +11,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
-	"golang.org/x/sys/unix"
+	"github.com/aeloop/ae/internal/aetest"
 )
 
 // The wheel against a plain list.
@@ -137,7 +137,7 @@ func TestADialThatHasFailedIsGarbage(t *testing.T) {
 	}
 	first := dial()
 	second := func() weak.Pointer[Conn] {
-		c := r.l.Dial("tcp", refusing(t), 0, &Handler{Close: func(*Conn, error) { closed = true }})
+		c := r.l.Dial("tcp", aetest.ClosedPort(t), 0, &Handler{Close: func(*Conn, error) { closed = true }})
 		c.SetDeadline(time.Now().Add(time.Hour))
 		return weak.Make(c)
 	}()
@@ -147,16 +147,6 @@ func TestADialThatHasFailedIsGarbage(t *testing.T) {
 	if first.Value() != nil || second.Value() != nil {
 		t.Error("a dial that has failed is held until its deadline")
 	}
-}
-
-// refusing returns an address where nobody listens.
-func refusing(t testing.TB) string {
-	ln, err := anet.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer anet.Close(ln)
-	return anet.LocalString(ln)
 }
 
 // Idled must not come before Open.
@@ -202,7 +192,6 @@ func TestDialOnAClosedLoopIsNotOpen(t *testing.T) {
 			t.Errorf("%s: Write: %v", address, err)
 		}
 	}
-	_ = unix.EINVAL
 }
 
 // A byte that moves after another's callback has run for long has not moved before
@@ -239,7 +228,7 @@ func TestIdleIsNotEarlyAfterALongCallback(t *testing.T) {
 		peers = append(peers, peer)
 	}
 	for _, peer := range peers {
-		r.send(peer, "x")
+		aetest.Send(r.t, peer, "x")
 	}
 	r.until("the ends", func() bool { return ends == 3 })
 	if early > 0 {
