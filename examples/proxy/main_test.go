@@ -283,7 +283,7 @@ func TestWhoIsNotReadGetsStuckAndLosesNothing(t *testing.T) {
 		}
 		sent := sha256.New()
 		junk := make([]byte, 64<<10)
-		rnd := noise(1, 1<<40)
+		rnd := noise(1, 1<<30)
 		total := 0
 		for stuck := false; !stuck; {
 			io.ReadFull(rnd, junk)
