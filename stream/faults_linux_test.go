@@ -49,6 +49,7 @@ var lifeCalls = map[string][]string{
 // one client end: the others are served, nothing hangs, and nothing is left. The
 // first of each name are done by default, all with AE_LONG=1.
 func TestInjectedFaultsEndOneClientAtMost(t *testing.T) {
+	t.Parallel()
 	var names []string
 	for name := range lifeCalls {
 		names = append(names, name)
@@ -76,6 +77,7 @@ func TestInjectedFaultsEndOneClientAtMost(t *testing.T) {
 		for _, errno := range errnos {
 			faults++
 			t.Run(fmt.Sprintf("%s-%d/%s", c.Name, c.N, errno), func(t *testing.T) {
+				t.Parallel()
 				log, out := testutil.RunUnderStrace(t, "stream", nil, "trace="+c.Name,
 					fmt.Sprintf("inject=%s:error=%s:when=%d", c.Name, errno, c.N))
 				switch {
@@ -92,7 +94,7 @@ func TestInjectedFaultsEndOneClientAtMost(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("%d calls, %d faults injected", len(calls), faults)
+	t.Logf("%d calls, %d faults", len(calls), faults)
 }
 
 // streamLife has six clients, three of which come through a proxy, exchange some

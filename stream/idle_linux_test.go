@@ -64,6 +64,7 @@ func residentKiB() (n int) {
 // idleBytes returns what each of n idle connections costs a process that serves
 // them.
 func (e *env) idleBytes(n int) int {
+	testutil.NotEmulated(e, "what it needs itself is counted too")
 	e.Helper()
 	cmd := testutil.Command(nil, "idle")
 	cmd.Env = append(cmd.Env, "NETWORK="+e.network, "ADDRESS="+e.address())

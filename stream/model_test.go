@@ -19,6 +19,7 @@ import (
 // what has come, which calls may come, and that everything does in the end.
 // AE_PROGRAMS says how many.
 func TestConnectionsAgreeWithAModel(t *testing.T) {
+	t.Parallel()
 	testutil.Programs(t, 100, 300, runStreamModel)
 }
 

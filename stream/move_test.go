@@ -259,6 +259,7 @@ func TestMoveToOfAConnectionThatIsDueInTheSamePass(t *testing.T) {
 
 // Connections wander between loops, while other goroutines post to them.
 func TestMoveToStorm(t *testing.T) {
+	t.Parallel()
 	const conns, moves = 20, 200
 	var loops [3]*Loop
 	var wg sync.WaitGroup

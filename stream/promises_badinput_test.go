@@ -3,6 +3,7 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -155,7 +156,7 @@ var badInputPromises = []promise{
 		}
 	}},
 	{"DataResult", "Data that returns what cannot be panics, and the connection ends", both, func(e *env) {
-		for _, n := range []int{-1, 2, 1 << 40} {
+		for _, n := range []int{-1, 2, math.MaxInt} {
 			var r record
 			_, peer := e.pair(r.of(stream.Handler{Data: func(_ *stream.Conn, p []byte) int { return n }}))
 			aetest.Send(e, peer, "x")

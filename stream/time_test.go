@@ -3,7 +3,6 @@ package stream
 import (
 	"errors"
 	"math"
-	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -13,64 +12,6 @@ import (
 	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/internal/aetest"
 )
-
-// The wheel against a plain list.
-func TestTheWheelAgreesWithAList(t *testing.T) {
-	for seed := range uint64(200) {
-		rng := rand.New(rand.NewPCG(seed, 3))
-		var w wheel
-		dues := map[*Conn]int64{}
-		var conns []*Conn
-		for range 20 {
-			conns = append(conns, &Conn{slot: unplaced})
-		}
-		now := int64(rng.IntN(1 << 40))
-		w.now = now
-		for range 300 {
-			c := conns[rng.IntN(len(conns))]
-			switch rng.IntN(4) {
-			case 0:
-				w.remove(c)
-				delete(dues, c)
-			case 1:
-				due := now + rng.Int64N(1<<(10+rng.IntN(33)))
-				w.place(c, due)
-				dues[c] = due
-			default:
-				at, ok := w.next()
-				if ok != (len(dues) > 0) {
-					t.Fatalf("seed %d: next is %v with %d in the wheel", seed, ok, len(dues))
-				}
-				if rng.IntN(2) == 0 && ok {
-					now = max(now, at)
-				} else {
-					now += rng.Int64N(1 << (20 + rng.IntN(20)))
-				}
-				w.advance(now, func(c *Conn) {
-					due, ok := dues[c]
-					if !ok {
-						t.Fatalf("seed %d: a look at one that is not in the wheel", seed)
-					}
-					if due > now {
-						w.place(c, due)
-						return
-					}
-					delete(dues, c)
-				})
-				for _, due := range dues {
-					if due < now-1<<fine {
-						t.Fatalf("seed %d: %v late, and nobody has looked", seed, time.Duration(now-due))
-					}
-				}
-				for c, due := range dues {
-					if at, ok := w.next(); !ok || at > due+1<<fine {
-						t.Fatalf("seed %d: next is %d, %v, but %d is due (slot %d)", seed, at, ok, due, c.slot)
-					}
-				}
-			}
-		}
-	}
-}
 
 func TestIdleForEverIsNever(t *testing.T) {
 	r := newRig(t)
