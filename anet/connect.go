@@ -57,6 +57,12 @@ func (cc ConnectConfig) Connect(network, address string) (int, error) {
 	return fd, nil
 }
 
+// ConnectTCP begins to connect to an address that is known already, as one that
+// Resolve has returned; otherwise it is Connect.
+func ConnectTCP(addr netip.AddrPort) (fd int, err error) {
+	return connectIP("tcp", toLocal(addr), netip.AddrPort{})
+}
+
 // SocketError takes the pending error of a socket and clears it: SO_ERROR. On a
 // connecting socket that has become writable, nil means connected, and
 // ECONNREFUSED, ETIMEDOUT and the like that it failed: close it.

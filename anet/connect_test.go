@@ -93,6 +93,25 @@ func TestConnectToAnyAddressIsThisMachine(t *testing.T) {
 	}
 }
 
+func TestConnectTCPTakesAnAddressAsItIs(t *testing.T) {
+	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
+	addr, err := LocalAddr(ln)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []netip.AddrPort{addr, netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())} {
+		fd := must(t)(ConnectTCP(to))
+		wantFlags(t, "ConnectTCP", fd)
+		accepted(t, ln)
+		if peer, err := PeerAddr(fd); peer != addr || err != nil {
+			t.Errorf("connected to %v, %v; want %v", peer, err, addr)
+		}
+	}
+	if fd, err := ConnectTCP(netip.AddrPort{}); fd != -1 || err == nil {
+		t.Errorf("no address: %d, %v", fd, err)
+	}
+}
+
 func TestConnectFromASourceAddress(t *testing.T) {
 	ln := must(t)(Listen("tcp4", "127.0.0.1:0"))
 	address := LocalString(ln)

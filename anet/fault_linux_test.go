@@ -83,11 +83,8 @@ var ops = map[string]op{
 		return err
 	}},
 	"replace unix": {
-		prepare: func() error {
-			fd, err := Listen("unix", childPath("s"))
-			return errors.Join(err, Close(fd))
-		},
-		call: func() error { return keep(ListenConfig{Replace: true}.Listen("unix", childPath("s"))) },
+		prepare: deadSocketInChild,
+		call:    func() error { return keep(ListenConfig{Replace: true}.Listen("unix", childPath("s"))) },
 	},
 	"connect": {
 		prepare: listenInChild,
@@ -129,7 +126,35 @@ var ops = map[string]op{
 		}
 		return Close(fd)
 	}},
+	"replace at once": {prepare: deadSocketInChild, call: replaceAtOnce},
+	"short writev": {prepare: pairInChild(SocketPair), call: func() error {
+		n, err := Writev(childWrites, slices.Repeat([][]byte{[]byte("x")}, 100)) // two calls' worth
+		fmt.Println("wrote", n)
+		return err
+	}},
 	"permissions": {call: func() error { return connectWhileListening(childPath("s"), 10) }},
+}
+
+func deadSocketInChild() error {
+	fd, err := Listen("unix", childPath("s"))
+	return errors.Join(err, Close(fd))
+}
+
+// replaceAtOnce has two servers find the same dead socket, of which one may
+// replace it.
+func replaceAtOnce() error {
+	results := make(chan error)
+	for range 2 {
+		go func() { results <- keep(ListenConfig{Replace: true}.Listen("unix", childPath("s"))) }()
+	}
+	first, second := <-results, <-results
+	if first != nil {
+		first, second = second, first
+	}
+	if first != nil || !errors.Is(second, unix.EADDRINUSE) {
+		return fmt.Errorf("two servers: %v; %v", first, second)
+	}
+	return nil
 }
 
 func listenInChild() (err error) {
@@ -357,6 +382,11 @@ func TestEINTRIsRetried(t *testing.T) {
 	runOp(t, "accept", "accept4:error=EINTR:when=1..3", "no error")
 	runOp(t, "connect", "connect:error=EINTR:when=1", "no error")
 	runOp(t, "echo", "recvfrom,sendto,sendmsg,recvmsg,writev:error=EINTR:when=1", "no error")
+	for _, op := range []string{"read a pipe", "write a pipe"} { // a dynamic linker reads too: when differs
+		for _, c := range callsOf(t, op) {
+			runOp(t, op, fmt.Sprintf("%s:error=EINTR:when=%d", c.name, c.n), "no error")
+		}
+	}
 }
 
 func TestCloseIsNotRetried(t *testing.T) {
@@ -380,6 +410,17 @@ func TestCloseIsNotRetried(t *testing.T) {
 // With the chmod made slow, a client that could connect before it would.
 func TestUnixPermissionsAreSetBeforeAClientCanConnectHoweverLongThatTakes(t *testing.T) {
 	runOp(t, "permissions", "fchmodat:delay_enter=20000", "no error")
+}
+
+// With the removal made slow, a second server would find the dead socket before
+// the first has removed it.
+func TestOfServersThatReplaceAtOnceOneListensHoweverLongThatTakes(t *testing.T) {
+	runOp(t, "replace at once", "unlinkat:delay_enter=100000", "no error")
+}
+
+// What comes after a short write would leave a gap, if there was room for it.
+func TestWritevEndsWithAShortWrite(t *testing.T) {
+	runOp(t, "short writev", "sendmsg:retval=10:when=1", "wrote 10\n", "no error")
 }
 
 func init() {
@@ -427,12 +468,14 @@ func exhaustedCalls() error {
 
 	_, _, pipeErr := Pipe()
 	_, _, pairErr := SocketPair()
+	_, lockErr := lockDir(".")
 	for name, err := range map[string]error{
 		"listen":     keep(Listen("tcp", "127.0.0.1:0")),
 		"connect":    keep(Connect("tcp", "127.0.0.1:1")),
 		"descriptor": keep(Descriptor(os.Stdin)),
 		"pipe":       pipeErr,
 		"socketpair": pairErr,
+		"lock":       lockErr,
 	} {
 		if !errors.Is(err, unix.EMFILE) {
 			return fmt.Errorf("%s: %v", name, err)

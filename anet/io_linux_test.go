@@ -90,6 +90,16 @@ func TestEventfdsAndFilesReadAndWrite(t *testing.T) {
 	}
 }
 
+func TestASocketOfAnotherKindHasNoAddress(t *testing.T) {
+	fd := must(t)(unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE))
+	if s := LocalString(fd); s != "?" {
+		t.Errorf("LocalString: %q", s)
+	}
+	if addr, err := LocalAddr(fd); addr.IsValid() || err != nil {
+		t.Errorf("LocalAddr: %v, %v", addr, err)
+	}
+}
+
 // Go itself survives a SIGPIPE, but who asked for signals would get it, and a C
 // program that this is linked into ends.
 func TestASocketWhosePeerIsGoneRaisesNoSignal(t *testing.T) {

@@ -340,9 +340,13 @@ func TestReadsAndWritesDoNotStopTheGarbageCollector(t *testing.T) {
 // alone. Other goroutines and the garbage collector go on.
 func TestABlockingDescriptorHoldsUpItsCallerAlone(t *testing.T) {
 	r, w := pipeT(t, 0, 0)
-	fullR, fullW := pipeT(t, 0, unix.O_NONBLOCK)
-	fill(t, fullW, make([]byte, 1<<12))
-	blocking(t, fullW)
+	full := func() (r, w int) {
+		r, w = pipeT(t, 0, unix.O_NONBLOCK)
+		fill(t, w, make([]byte, 1<<12))
+		return r, blocking(t, w)
+	}
+	fullR, fullW := full()
+	fullR2, fullW2 := full()
 	ln := blocking(t, must(t)(Listen("tcp", "127.0.0.1:0")))
 
 	for _, tt := range []struct {
@@ -353,6 +357,8 @@ func TestABlockingDescriptorHoldsUpItsCallerAlone(t *testing.T) {
 			func() error { _, err := Write(w, []byte("x")); return err }},
 		{"Write", func() error { _, err := Write(fullW, make([]byte, 1<<12)); return err },
 			func() error { _, err := Read(fullR, make([]byte, 1<<16)); return err }},
+		{"Writev", func() error { _, err := Writev(fullW2, [][]byte{make([]byte, 1<<12)}); return err },
+			func() error { _, err := Read(fullR2, make([]byte, 1<<16)); return err }},
 		{"Accept", func() error { fd, _, err := Accept(ln); Close(fd); return err },
 			func() error { must(t)(Connect("tcp", LocalString(ln))); return nil }},
 	} {
@@ -380,30 +386,47 @@ func TestABlockingDescriptorHoldsUpItsCallerAlone(t *testing.T) {
 // Under -race this fails if the detector does not learn that a byte read was
 // written before.
 func TestTheRaceDetectorSeesTheOrderThatASocketMakes(t *testing.T) {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	noError(t, err)
-	defer ln.Close()
-	fd := must(t)(Connect("tcp4", ln.Addr().String()))
-	conn, err := ln.Accept()
-	noError(t, err)
-	defer conn.Close()
+	for _, tt := range []struct {
+		name  string
+		read  func(fd int, p []byte) (int, error)
+		write func(fd int, p []byte) (int, error)
+	}{
+		{"Read, Write", Read, Write},
+		{"RecvFrom, Writev", func(fd int, p []byte) (int, error) { n, _, err := RecvFrom(fd, p); return n, err },
+			func(fd int, p []byte) (int, error) { return Writev(fd, [][]byte{p}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp4", "127.0.0.1:0")
+			noError(t, err)
+			defer ln.Close()
+			fd := must(t)(Connect("tcp4", ln.Addr().String()))
+			conn, err := ln.Accept()
+			noError(t, err)
+			defer conn.Close()
 
-	shared := 0
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		shared = 1
-		conn.Write([]byte("1"))
-		conn.Read(make([]byte, 1))
-		shared++
-	})
+			shared := 0
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				shared = 1
+				conn.Write([]byte("1"))
+				conn.Read(make([]byte, 1))
+				shared++
+			})
 
-	readN(t, fd, 1)
-	shared++
-	writeAll(t, fd, func(p []byte) (int, error) { return Write(fd, p) }, []byte("2"))
-	wg.Wait()
+			await(t, fd, unix.POLLIN)
+			if n, err := tt.read(fd, make([]byte, 1)); n != 1 || err != nil {
+				t.Errorf("read %d, %v", n, err)
+			}
+			shared++
+			if n, err := tt.write(fd, []byte("2")); n != 1 || err != nil {
+				t.Errorf("wrote %d, %v", n, err)
+			}
+			wg.Wait()
 
-	if shared != 3 {
-		t.Error("shared is", shared)
+			if shared != 3 {
+				t.Error("shared is", shared)
+			}
+		})
 	}
 }
 

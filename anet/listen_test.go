@@ -248,6 +248,18 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestAddressesKeepTheirZone(t *testing.T) {
+	for _, s := range []string{"fe80::1%2", "fe80::1", "2001:db8::1"} {
+		addr := netip.MustParseAddr(s)
+		sa, _, err := sockaddr(netip.AddrPortFrom(addr, 80))
+		noError(t, err)
+		in := sa.(*unix.SockaddrInet6)
+		if got := from16(in.Addr, in.ZoneId); got != addr {
+			t.Errorf("%v became %v", addr, got)
+		}
+	}
+}
+
 func TestPreferenceOrdersAndKeeps(t *testing.T) {
 	a4, b4 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	a6, b6 := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")

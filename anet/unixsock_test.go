@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,7 @@ func TestNamesAreToldApart(t *testing.T) {
 		if s := PeerString(client); s != text {
 			t.Errorf("%q: LocalString %s, the client's PeerString %s", name, text, s)
 		}
-		if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) || !utf8.ValidString(text) {
 			t.Errorf("%q: %q is not for a log", name, text)
 		}
 	}

@@ -65,6 +65,12 @@ func (b *bench) serverArgs(peer string, port int) []string {
 	return []string{filepath.Join(b.dir, worker[peer]), "echo", number}
 }
 
+// program is the path of a worker.
+func (b *bench) program(name string) string { return filepath.Join(b.dir, name) }
+
+// allCores are the client's and the server's.
+func (b *bench) allCores() []int { return []int{b.clientCPU, b.serverCPU} }
+
 // setUp builds the programs and finds out what is here.
 func (b *bench) setUp() error {
 	if err := b.chooseCores(); err != nil {

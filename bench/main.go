@@ -30,7 +30,7 @@ type row struct {
 func rows() []row {
 	return []row{
 		chainRow(), echoRow(), latencyRow(), timersRow(), latenessRow(), postRow(),
-		churnRow(), idleRow(), kvRow(), largeRow(), startupRow(), checkRow(),
+		churnRow(), idleRow(), loopsRow(), kvRow(), largeRow(), startupRow(), checkRow(),
 	}
 }
 

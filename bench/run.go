@@ -125,16 +125,21 @@ type server struct {
 	end  chan error // what became of the process
 }
 
-// serve starts a server, pinned to its core, and waits until it accepts.
+// serve starts a peer's server on the server's core.
 func (b *bench) serve(peer string) (*server, error) {
+	return b.start([]int{b.serverCPU}, func(port int) []string { return b.serverArgs(peer, port) })
+}
+
+// start runs a server on the given cores, and waits until it accepts.
+func (b *bench) start(cpus []int, command func(port int) []string) (*server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	argv := b.serverArgs(peer, port)
+	argv := command(port)
 	s := &server{port: port, cmd: exec.Command(argv[0], argv[1:]...)}
 	s.cmd.Dir = b.dir
-	if err := pinned(s.cmd, b.serverCPU); err != nil {
+	if err := pinned(s.cmd, cpus...); err != nil {
 		return nil, err
 	}
 	s.end = make(chan error, 1)
@@ -197,9 +202,19 @@ func (b *bench) load(s *server, args ...any) (values, error) {
 	return b.work([]int{b.clientCPU}, "load", args...)
 }
 
-// with runs f on a server that is started for it.
+// with runs f on a peer's server that is started for it on the server's core.
 func (b *bench) with(peer string, f func(s *server) (values, error)) (values, error) {
 	s, err := b.serve(peer)
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	return f(s)
+}
+
+// withProgram runs f on a server that is started for it on the given cores.
+func (b *bench) withProgram(cpus []int, argv func(port int) []string, f func(s *server) (values, error)) (values, error) {
+	s, err := b.start(cpus, argv)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,36 +11,15 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// long reports whether AE_LONG asks for the tests in full.
-func long() bool { return os.Getenv("AE_LONG") != "" }
-
-// goroutinesComeTo waits until there are no more than n.
-func goroutinesComeTo(t *testing.T, n int) {
-	t.Helper()
-	for deadline := time.Now().Add(rigPatience); runtime.NumGoroutine() > n; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), n, buf[:runtime.Stack(buf, true)])
-		}
-	}
-}
-
-// heap returns how much is in use after a collection.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
 
 // Connections come and go, 100 at a time, by every kind of end. AE_LONG=1 makes it
 // 100,000. What the process has afterwards is what it had before.
 func TestChurnLeavesNothing(t *testing.T) {
 	total := 4000
-	if long() {
+	if testutil.Long() {
 		total = 100_000
 	}
 	r := newRig(t)
@@ -94,29 +72,28 @@ func TestChurnLeavesNothing(t *testing.T) {
 		begin = func() {
 			if begun < total {
 				begun++
-				r.l.Dial("tcp", ln.Addr(), rigPatience, client).Data = begun
+				r.l.Dial("tcp", ln.Addr(), testutil.Patience, client).Data = begun
 			}
 		}
 		for range min(100, total) {
 			begin()
 		}
-		for last := -1; ended < total; last = ended {
+		for ended < total {
 			before := ended
-			r.until("some to end", func() bool { return ended > before || ended == total })
-			_ = last
+			r.until("some to end", func() bool { return ended > before })
 		}
 		r.until("the rest", func() bool { return r.l.Len() == 0 && ln.Len() == 0 })
 	}
 	churn(500)
-	fds, goroutines, mem := descriptors(), runtime.NumGoroutine(), heap()
+	fds, goroutines, mem := descriptors(), runtime.NumGoroutine(), testutil.Heap()
 	churn(total)
 	r.settled()
 	if n := descriptors(); n != fds {
 		t.Errorf("%d descriptors, before %d", n, fds)
 	}
-	goroutinesComeTo(t, goroutines)
+	testutil.GoroutinesComeTo(t, goroutines)
 	// What grows: nothing. 256 KiB is for what the runtime and the pools round.
-	if n := heap(); n > mem+256<<10 {
+	if n := testutil.Heap(); n > mem+256<<10 {
 		t.Errorf("%d bytes of heap, before %d", n, mem)
 	}
 	t.Logf("%d connections, %d answered, %d closed by the server", total, served, closed)
@@ -126,7 +103,7 @@ func TestChurnLeavesNothing(t *testing.T) {
 func TestFailingDialsLeaveNothing(t *testing.T) {
 	r := newRig(t)
 	descriptors()
-	refused := refusing(t)
+	refused := aetest.ClosedPort(t)
 	dials := func(n int) {
 		ends := 0
 		h := &Handler{Open: func(c *Conn) { t.Error("Open"); c.Abort() }, Close: func(_ *Conn, err error) {
@@ -138,7 +115,7 @@ func TestFailingDialsLeaveNothing(t *testing.T) {
 		for i := range n {
 			switch i % 6 {
 			case 0:
-				r.l.Dial("tcp", refused, rigPatience, h)
+				r.l.Dial("tcp", refused, testutil.Patience, h)
 			case 1:
 				r.l.Dial("unix", "/nowhere/at/all", 0, h)
 			case 2:
@@ -158,16 +135,16 @@ func TestFailingDialsLeaveNothing(t *testing.T) {
 	}
 	goroutines := runtime.NumGoroutine()
 	dials(1000) // as large a burst, for what tables keep
-	goroutinesComeTo(t, goroutines)
+	testutil.GoroutinesComeTo(t, goroutines)
 	r.settled()
-	fds, mem := descriptors(), heap()
+	fds, mem := descriptors(), testutil.Heap()
 	dials(1000)
-	goroutinesComeTo(t, goroutines)
+	testutil.GoroutinesComeTo(t, goroutines)
 	r.settled()
 	if n := descriptors(); n > fds {
 		t.Errorf("%d descriptors, before %d", n, fds)
 	}
-	if n := heap(); n > mem+256<<10 {
+	if n := testutil.Heap(); n > mem+256<<10 {
 		t.Errorf("%d bytes of heap, before %d", n, mem)
 	}
 }
@@ -176,7 +153,7 @@ func TestFailingDialsLeaveNothing(t *testing.T) {
 // called, or was never accepted, or is counted as lost.
 func TestHandOverAndStopThatCross(t *testing.T) {
 	rounds := 15
-	if long() {
+	if testutil.Long() {
 		rounds = 1000
 	}
 	fds := descriptors()
@@ -204,7 +181,7 @@ func TestHandOverAndStopThatCross(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		ctx, cancel := context.WithTimeout(context.Background(), rigPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), testutil.Patience)
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
@@ -233,7 +210,7 @@ func TestHandOverAndStopThatCross(t *testing.T) {
 				round, opens.Load(), closes.Load(), ln.Lost(), ln.Len())
 		}
 	}
-	goroutinesComeTo(t, goroutines)
+	testutil.GoroutinesComeTo(t, goroutines)
 	if n := descriptors(); n > fds {
 		t.Errorf("%d descriptors, before %d", n, fds)
 	}

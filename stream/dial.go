@@ -52,7 +52,7 @@ func (l *Loop) Dial(network, address string, timeout time.Duration, h *Handler) 
 	d := &dial{network: network}
 	c.more().dial = d
 	l.dialing[c] = struct{}{}
-	if l.stopping {
+	if l.stopping && !l.taking {
 		l.end(c, ErrShutdown)
 		_ = l.el.Post(func(*ae.EventLoop) { c.settle() }) // there may be no hook any more
 		return c
@@ -134,7 +134,7 @@ func (c *Conn) try() {
 	for len(d.addrs) > 0 {
 		addr := d.addrs[0]
 		d.addrs = d.addrs[1:]
-		fd, err := anet.Connect(d.network, addr.String())
+		fd, err := anet.ConnectTCP(addr)
 		if err == nil {
 			err = l.el.CreateFileEvent(fd, ae.Writable, func(_ *ae.EventLoop, fd int, _ ae.Mask) { c.answered(fd) })
 			if err != nil {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,47 +15,10 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
-	"golang.org/x/sys/unix"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
-// The test binary runs itself under strace(1): AE_CHILD says that it is the child.
-func init() {
-	if os.Getenv("AE_CHILD") == "stream" {
-		runtime.LockOSThread() // strace counts calls by thread
-		streamLife()
-		os.Exit(0)
-	}
-}
-
-func straceLife(t *testing.T, options ...string) (log, out string, err error) {
-	t.Helper()
-	path, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("strace is missing, and CI must not skip")
-		}
-		t.Skip("strace is not installed")
-	}
-	file := t.TempDir() + "/strace"
-	cmd := exec.Command(path, slices.Concat([]string{"-f", "--seccomp-bpf", "-qq", "-o", file}, options, []string{os.Args[0]})...)
-	// Under -race a process sleeps a second before it exits, unless told not to.
-	cmd.Env = append(os.Environ(), "AE_CHILD=stream", "GORACE=atexit_sleep_ms=0")
-	output, err := cmd.CombinedOutput()
-	if os.Getenv("CI") == "" && strings.Contains(string(output), "PTRACE_TRACEME") {
-		t.Skipf("ptrace(2) is not permitted here: %s", output)
-	}
-	calls, readErr := os.ReadFile(file)
-	if readErr != nil {
-		t.Fatal(readErr)
-	}
-	return string(calls), string(output), err
-}
-
-// lifeFault is one system call of the child's loop, the n-th of its name.
-type lifeFault struct {
-	name, args string
-	n          int
-}
+func init() { testutil.Child("stream", streamLife) }
 
 // lifeCalls are the system calls of stream. (Not close: a fault would keep the
 // descriptor open.)
@@ -88,103 +49,71 @@ var lifeCalls = map[string][]string{
 // one client end: the others are served, nothing hangs, and nothing is left. The
 // first of each name are done by default, all with AE_LONG=1.
 func TestInjectedFaultsEndOneClientAtMost(t *testing.T) {
+	t.Parallel()
 	var names []string
 	for name := range lifeCalls {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	log, out, err := straceLife(t, "-e", "trace=write,?"+strings.Join(names, ",?"))
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	log, out := testutil.RunUnderStrace(t, "stream", nil, "trace=write,?"+strings.Join(names, ",?"))
 	if !strings.Contains(out, "6 of 6") {
 		t.Fatalf("without a fault: %s", out)
 	}
-	line := regexp.MustCompile(`^(\d+) +(\w+)\((.*)`)
-	count := map[string]int{}
-	var calls []lifeFault
-	marked, inside := "", false
-	for text := range strings.Lines(log) {
-		m := line.FindStringSubmatch(text)
-		if m == nil {
-			continue
-		}
-		thread, name, args := m[1], m[2], m[3]
-		count[thread+name]++
-		switch {
-		case strings.HasPrefix(args, `-1, "begin"`):
-			marked, inside = thread, true
-		case strings.HasPrefix(args, `-1, "end"`):
-			inside = false
-		case inside && thread == marked && lifeCalls[name] != nil:
-			calls = append(calls, lifeFault{name, args, count[thread+name]})
-		}
-	}
+	calls := slices.DeleteFunc(testutil.CallsBetween(t, log), func(c testutil.Call) bool { return lifeCalls[c.Name] == nil })
 	if len(calls) < 30 {
 		t.Fatalf("%d calls between the marks:\n%s", len(calls), log)
 	}
 
 	seen, faults := map[string]int{}, 0
 	for _, c := range calls {
-		seen[c.name]++
-		errnos := lifeCalls[c.name]
-		if !long() {
-			if seen[c.name] > 1 {
+		seen[c.Name]++
+		errnos := lifeCalls[c.Name]
+		if !testutil.Long() {
+			if seen[c.Name] > 1 {
 				continue
 			}
 			errnos = errnos[:1]
 		}
 		for _, errno := range errnos {
 			faults++
-			t.Run(fmt.Sprintf("%s-%d/%s", c.name, c.n, errno), func(t *testing.T) {
-				log, out, err := straceLife(t, "-e", "trace="+c.name,
-					"-e", fmt.Sprintf("inject=%s:error=%s:when=%d", c.name, errno, c.n))
+			t.Run(fmt.Sprintf("%s-%d/%s", c.Name, c.N, errno), func(t *testing.T) {
+				t.Parallel()
+				log, out := testutil.RunUnderStrace(t, "stream", nil, "trace="+c.Name,
+					fmt.Sprintf("inject=%s:error=%s:when=%d", c.Name, errno, c.N))
 				switch {
-				case err != nil:
-					t.Errorf("%s(%s: %v\n%s", c.name, c.args, err, out)
 				case !strings.Contains(log, "INJECTED"): // it has polled less often this time
 				case strings.Contains(out, "6 of 6"), strings.Contains(out, "5 of 6"):
 				case strings.Contains(out, "no loop") || strings.Contains(out, "no listener"):
 				default:
-					t.Errorf("%s(%s: %s", c.name, c.args, out)
+					t.Errorf("%s(%s: %s", c.Name, c.Args, out)
 				}
 				// (A connect that a signal interrupts goes on; one that strace does, never began.)
-				if retried := c.name != "connect" && (errno == "EINTR" || errno == "EAGAIN"); err == nil && retried && !strings.Contains(out, "6 of 6") {
-					t.Errorf("%s(%s: %s", c.name, c.args, out)
+				if retried := c.Name != "connect" && (errno == "EINTR" || errno == "EAGAIN"); retried && !strings.Contains(out, "6 of 6") {
+					t.Errorf("%s(%s: %s", c.Name, c.Args, out)
 				}
 			})
 		}
 	}
-	t.Logf("%d calls, %d faults injected", len(calls), faults)
+	t.Logf("%d calls, %d faults", len(calls), faults)
 }
 
 // streamLife has six clients, three of which come through a proxy, exchange some
 // bytes with an echo server.
 func streamLife() {
-	time.AfterFunc(rigPatience, func() {
+	time.AfterFunc(testutil.Patience, func() {
 		buf := make([]byte, 1<<20)
 		fmt.Printf("the loop hangs:\n%s", buf[:runtime.Stack(buf, true)])
 		os.Exit(2)
 	})
-	before := openFDs()
-	unix.Write(-1, []byte("begin")) // for who reads the trace
-	err := liveOnStreams()
-	unix.Write(-1, []byte("end"))
+	before := testutil.OpenDescriptors()
+	var err error
+	testutil.Between(func() { err = liveOnStreams() })
 	if err != nil {
 		fmt.Println(err)
 	}
-	if after := openFDs(); !slices.Equal(before, after) {
+	if after := testutil.OpenDescriptors(); !slices.Equal(before, after) {
 		panic(fmt.Sprintf("descriptors %v, before %v", after, before))
 	}
-}
-
-func openFDs() (open []int) {
-	for fd := range 256 {
-		if isOpen(fd) {
-			open = append(open, fd)
-		}
-	}
-	return open
 }
 
 func liveOnStreams() error {

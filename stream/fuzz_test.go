@@ -10,6 +10,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ import (
 // anywhere on each way: what comes back is what was sent.
 func FuzzStreams(f *testing.F) {
 	for seed := range uint64(40) {
-		f.Add(randomCode(seed, 20+10*int(seed)))
+		f.Add(testutil.RandomCode(seed, 20+10*int(seed)))
 	}
 	f.Fuzz(func(t *testing.T, code []byte) {
 		if err := cutStreams(code[:min(len(code), 1000)]); err != nil {
@@ -33,22 +34,22 @@ type echoing struct {
 }
 
 func cutStreams(code []byte) error {
-	p := &choices{code: code}
+	p := testutil.NewProgram(code)
 	el, err := ae.New(1 << 20)
 	if err != nil {
 		return err
 	}
 	defer el.Close()
-	guard := time.AfterFunc(rigPatience, func() { panic(fmt.Sprintf("the loop does not come back: []byte(%q)", code)) })
+	guard := time.AfterFunc(testutil.Patience, func() { panic(fmt.Sprintf("the loop does not come back: []byte(%q)", code)) })
 	defer guard.Stop()
 	l := On(el)
 	defer l.Close()
 
 	size := func() int {
-		if p.ended() { // or long texts would go byte by byte
+		if p.Ended() { // or long texts would go byte by byte
 			return 64 << 10
 		}
-		return 1 + p.intN(256)*p.intN(256)*(1+p.intN(2))
+		return 1 + p.IntN(256)*p.IntN(256)*(1+p.IntN(2))
 	}
 	var broken error
 	echo := &Handler{
@@ -67,8 +68,8 @@ func cutStreams(code []byte) error {
 			switch {
 			case st.ended && st.left == 0:
 				c.Close()
-			case !st.ended && p.intN(5) == 0:
-				c.Need(p.intN(256)) // there may be no more than that to come: see EOF
+			case !st.ended && p.IntN(5) == 0:
+				c.Need(p.IntN(256)) // there may be no more than that to come: see EOF
 			default:
 				c.Pause()
 				el.CreateTimeEvent(0, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
@@ -91,7 +92,7 @@ func cutStreams(code []byte) error {
 	}
 	pair := func() (fds [2]int) {
 		fds[0], fds[1], err = anet.SocketPair()
-		if p.intN(2) == 0 && err == nil {
+		if p.IntN(2) == 0 && err == nil {
 			anet.SetSendBuffer(fds[0], 5000)
 		}
 		return fds
@@ -110,7 +111,7 @@ func cutStreams(code []byte) error {
 	}
 	client := outer[1]
 	defer unix.Close(client)
-	if proxied := p.intN(2) == 0; proxied {
+	if proxied := p.IntN(2) == 0; proxied {
 		inner := pair()
 		if err != nil {
 			return err
@@ -122,7 +123,7 @@ func cutStreams(code []byte) error {
 		adopt(outer[0], echo)
 	}
 
-	text := make([]byte, p.intN(256)<<p.intN(11))
+	text := make([]byte, p.IntN(256)<<p.IntN(11))
 	for i := range text {
 		text[i] = byte(i*31 + i>>8*17)
 	}
@@ -136,7 +137,7 @@ func cutStreams(code []byte) error {
 				return err
 			}
 			rest = rest[n:]
-		} else if !ended && p.intN(2) == 0 {
+		} else if !ended && p.IntN(2) == 0 {
 			ended = true
 			anet.CloseWrite(client)
 		}

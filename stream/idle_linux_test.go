@@ -4,16 +4,17 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
-func init() { children["idle"] = idleServer }
+func init() { testutil.Child("idle", idleServer) }
 
 // idleServer serves idle connections, and for each line of its input prints how
 // many there are and how much memory is resident, in KiB.
@@ -63,10 +64,10 @@ func residentKiB() (n int) {
 // idleBytes returns what each of n idle connections costs a process that serves
 // them.
 func (e *env) idleBytes(n int) int {
+	testutil.NotEmulated(e, "what it needs itself is counted too")
 	e.Helper()
-	cmd := exec.Command(os.Args[0])
-	address := e.address()
-	cmd.Env = append(os.Environ(), "AE_CHILD=idle", "NETWORK="+e.network, "ADDRESS="+address)
+	cmd := testutil.Command(nil, "idle")
+	cmd.Env = append(cmd.Env, "NETWORK="+e.network, "ADDRESS="+e.address())
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	e.must(err)
@@ -83,7 +84,7 @@ func (e *env) idleBytes(n int) int {
 	lines.Scan()
 	addr := lines.Text()
 	ask := func(want int) (kib int) {
-		for end := time.Now().Add(patience); ; {
+		for end := testutil.Deadline(); ; {
 			var conns int
 			fmt.Fprintln(in)
 			lines.Scan()
@@ -106,25 +107,29 @@ func (e *env) idleBytes(n int) int {
 		return fds
 	}
 	for _, fd := range connect(100) {
-		e.closePeer(fd)
+		testutil.CloseNow(e, fd)
 	}
 	before := ask(0)
 	for range 2 {
 		before = ask(0)
 	}
 	connect(n)
-	return (ask(n) - before) << 10 / n
+	after := ask(n)
+	for range 4 {
+		after = min(after, ask(n)) // the collector is not done at once
+	}
+	return (after - before) << 10 / n
 }
 
 // send1 has a client be active once.
 func (e *env) send1(fd int) {
 	e.Helper()
-	if _, err := ae.Wait(fd, ae.Writable, patience); err != nil {
+	if _, err := ae.Wait(fd, ae.Writable, testutil.Patience); err != nil {
 		e.Fatal(err)
 	}
-	e.send(fd, "x")
-	if m, err := ae.Wait(fd, ae.Readable, patience); err != nil || m == ae.None {
+	aetest.Send(e, fd, "x")
+	if m, err := ae.Wait(fd, ae.Readable, testutil.Patience); err != nil || m == ae.None {
 		e.Fatal(m, err)
 	}
-	take(fd)
+	aetest.Receive(fd)
 }

@@ -232,6 +232,8 @@ func (l *Loop) accepted(ln *Listener, h *Handler, fd int, peer netip.AddrPort) {
 	}
 	c.ln = ln
 	if h.Open != nil {
+		l.taking = true
+		defer func() { l.taking = false }()
 		h.Open(c)
 		if l.owns(c) {
 			c.after()

@@ -46,6 +46,7 @@ type Loop struct {
 
 	down       func() // called when the last connection has ended
 	stopping   bool   // Shutdown was called
+	taking     bool   // an Open is running, which may dial: its client waited in a backlog
 	draining   bool   // the listeners are closed: those of connections are called
 	shut       int    // the descriptor that comes next there
 	over       bool   // the grace has ended, or the last connection

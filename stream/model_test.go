@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,89 +19,18 @@ import (
 // what has come, which calls may come, and that everything does in the end.
 // AE_PROGRAMS says how many.
 func TestConnectionsAgreeWithAModel(t *testing.T) {
-	programs := 100
-	if n, err := strconv.Atoi(os.Getenv("AE_PROGRAMS")); err == nil {
-		programs = n
-	}
-	seed := rand.Uint64()
-	for i := range programs {
-		code := randomCode(seed+uint64(i), 300)
-		if err := runStreamModel(code); err != nil {
-			reportStreamModel(t, fmt.Sprintf("seed %d", seed+uint64(i)), code, err)
-			return
-		}
-	}
-	t.Logf("%d programs from seed %d", programs, seed)
+	t.Parallel()
+	testutil.Programs(t, 100, 300, runStreamModel)
 }
 
 // FuzzConns is the same with programs that a fuzzer makes.
 func FuzzConns(f *testing.F) {
 	for seed := range uint64(20) {
-		f.Add(randomCode(seed, 40+20*int(seed)))
+		f.Add(testutil.RandomCode(seed, 40+20*int(seed)))
 	}
 	f.Fuzz(func(t *testing.T, code []byte) {
-		if err := runStreamModel(code[:min(len(code), 2000)]); err != nil {
-			reportStreamModel(t, "fuzzed program", code, err)
-		}
+		testutil.Check(t, "fuzzed program", code[:min(len(code), 2000)], runStreamModel)
 	})
-}
-
-func reportStreamModel(t *testing.T, name string, code []byte, err error) {
-	short := shrinkCode(code, func(c []byte) bool { return runStreamModel(c) != nil })
-	t.Fatalf("%s breaks a promise on %s: %v\nshrunk: %v\n[]byte(%q)", name, ae.APIName(), err, runStreamModel(short), short)
-}
-
-// choices is where a random test gets its choices from: bytes, of which a failing
-// string can be made shorter. All are 0 at the end.
-type choices struct {
-	code []byte
-	pos  int
-}
-
-func (p *choices) intN(n int) int {
-	if p.ended() {
-		return 0
-	}
-	p.pos++
-	return int(p.code[p.pos-1]) % n
-}
-
-func (p *choices) ended() bool { return p.pos >= len(p.code) }
-
-func randomCode(seed uint64, length int) []byte {
-	rng := rand.New(rand.NewPCG(seed, 2))
-	code := make([]byte, length)
-	for i := range code {
-		code[i] = byte(rng.Uint32())
-	}
-	return code
-}
-
-// shrinkCode returns the shortest code it can find that still fails.
-func shrinkCode(code []byte, fails func([]byte) bool) []byte {
-	tries := 0
-	try := func(c []byte) bool {
-		if tries++; tries > 2000 || !fails(c) {
-			return false
-		}
-		code = c
-		return true
-	}
-	for size := len(code) / 2; size > 0; size /= 2 {
-		for at := 0; at+size <= len(code); {
-			if !try(append(append([]byte(nil), code[:at]...), code[at+size:]...)) {
-				at += size
-			}
-		}
-	}
-	for at := range code {
-		if code[at] != 0 {
-			c := append([]byte(nil), code...)
-			c[at] = 0
-			try(c)
-		}
-	}
-	return code
 }
 
 // modelConn is a connection and what the model knows of it.
@@ -132,7 +59,7 @@ type modelConn struct {
 }
 
 type streamModel struct {
-	*choices
+	*testutil.Program
 	el     *ae.EventLoop
 	loops  [2]*Loop // both on el
 	conns  []*modelConn
@@ -152,20 +79,20 @@ func runStreamModel(code []byte) error {
 	if err != nil {
 		return err
 	}
-	m := &streamModel{choices: &choices{code: code}, el: el}
+	m := &streamModel{Program: testutil.NewProgram(code), el: el}
 	for i := range m.loops {
 		m.loops[i] = On(el)
 	}
 	for i := range m.hs {
 		m.hs[i] = m.handler(i)
 	}
-	guard := time.AfterFunc(rigPatience, func() {
+	guard := time.AfterFunc(testutil.Patience, func() {
 		panic(fmt.Sprintf("the loop does not come back: []byte(%q)\n\t%s", code, strings.Join(m.trace, "\n\t")))
 	})
 	defer guard.Stop()
 	defer m.cleanUp()
 
-	for !m.ended() && m.err == nil {
+	for !m.Ended() && m.err == nil {
 		m.try(m.op)
 	}
 	m.finale()
@@ -228,7 +155,7 @@ func modelBytes(id, at, n int, ours bool) []byte {
 
 // size returns a number of bytes, more often a small one.
 func (m *streamModel) size() int {
-	return []int{1, 2, 10, 100, 511, 513, 4000, 20_000, 40_000, 70_000}[m.intN(10)]
+	return []int{1, 2, 10, 100, 511, 513, 4000, 20_000, 40_000, 70_000}[m.IntN(10)]
 }
 
 func (m *streamModel) pick() *modelConn {
@@ -236,7 +163,7 @@ func (m *streamModel) pick() *modelConn {
 		m.open()
 	}
 	n := min(len(m.conns), 6)
-	return m.conns[len(m.conns)-1-m.intN(n)]
+	return m.conns[len(m.conns)-1-m.IntN(n)]
 }
 
 func (m *streamModel) open() {
@@ -245,11 +172,11 @@ func (m *streamModel) open() {
 		m.fail("socketpair: %v", err)
 		return
 	}
-	if m.intN(2) == 0 {
+	if m.IntN(2) == 0 {
 		anet.SetSendBuffer(a, 10_000)
 	}
 	mc := &modelConn{id: len(m.conns), peer: b}
-	c, err := m.loops[0].Adopt(a, m.hs[m.intN(len(m.hs))])
+	c, err := m.loops[0].Adopt(a, m.hs[m.IntN(len(m.hs))])
 	if err != nil {
 		m.fail("Adopt: %v", err)
 		unix.Close(a)
@@ -262,7 +189,7 @@ func (m *streamModel) open() {
 }
 
 func (m *streamModel) op() {
-	switch k := m.intN(32); k {
+	switch k := m.IntN(32); k {
 	case 0, 1, 2, 3, 4:
 		m.iterate()
 	case 5:
@@ -282,7 +209,7 @@ func (m *streamModel) op() {
 		}
 	case 13:
 		mc := m.pick()
-		if m.intN(3) == 0 && mc.peer >= 0 {
+		if m.IntN(3) == 0 && mc.peer >= 0 {
 			m.note("peer %d closes", mc.id)
 			m.rough(mc)
 			mc.sentEnd = true
@@ -328,10 +255,10 @@ func (m *streamModel) op() {
 	case 28:
 		mc := m.pick()
 		m.note("setHandler %d", mc.id)
-		mc.c.SetHandler(m.hs[m.intN(len(m.hs))])
+		mc.c.SetHandler(m.hs[m.IntN(len(m.hs))])
 	case 29:
 		mc := m.pick()
-		err := mc.c.MoveTo(m.loops[m.intN(2)])
+		err := mc.c.MoveTo(m.loops[m.IntN(2)])
 		m.note("move %d: %v", mc.id, err)
 	case 30:
 		m.join(m.pick(), m.pick())
@@ -339,7 +266,7 @@ func (m *streamModel) op() {
 		m.hold = !m.hold
 		m.note("hold %v", m.hold)
 		for _, l := range m.loops {
-			if m.intN(2) == 0 {
+			if m.IntN(2) == 0 {
 				l.BeforeSend(nil)
 			} else {
 				l.BeforeSend(func() bool { return !m.hold })
@@ -358,7 +285,7 @@ func (m *streamModel) rough(mc *modelConn) {
 
 func (m *streamModel) iterate() {
 	flags := rigLook
-	if m.intN(4) == 3 {
+	if m.IntN(4) == 3 {
 		flags &^= ae.CallBeforeSleep
 	}
 	m.note("iterate")
@@ -375,11 +302,11 @@ func (m *streamModel) inside() {
 		return
 	}
 	m.depth++
-	for range m.intN(3) {
+	for range m.IntN(3) {
 		m.op()
 	}
 	m.depth--
-	if m.intN(40) == 39 && !m.ended() {
+	if m.IntN(40) == 39 && !m.Ended() {
 		m.note("panic")
 		m.panics++
 		panic(errStreamModel)
@@ -461,7 +388,7 @@ func (m *streamModel) write(mc *modelConn) {
 }
 
 func (m *streamModel) detach(mc *modelConn) {
-	if mc.partner != nil || m.intN(3) > 0 {
+	if mc.partner != nil || m.IntN(3) > 0 {
 		return
 	}
 	took := mc.took
@@ -587,7 +514,7 @@ func (m *streamModel) data(mc *modelConn, p []byte) int {
 	}
 	used := len(p)
 	if !m.quiet {
-		used = len(p) * m.intN(5) / 4 // all, if the program has ended: that is nothing
+		used = len(p) * m.IntN(5) / 4 // all, if the program has ended: that is nothing
 		mc.busy = true
 		panicked := true
 		defer func() {

@@ -3,12 +3,15 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -69,8 +72,7 @@ var badInputPromises = []promise{
 		fd, peer := e.sockets()
 		e.own(fd)
 		e.own(peer)
-		e.must(unix.Close(fd))
-		delete(e.fds, fd)
+		testutil.CloseNow(e, fd)
 		closed := fd
 		check := func(what string, fd int, want error) {
 			e.Helper()
@@ -154,10 +156,10 @@ var badInputPromises = []promise{
 		}
 	}},
 	{"DataResult", "Data that returns what cannot be panics, and the connection ends", both, func(e *env) {
-		for _, n := range []int{-1, 2, 1 << 40} {
+		for _, n := range []int{-1, 2, math.MaxInt} {
 			var r record
 			_, peer := e.pair(r.of(stream.Handler{Data: func(_ *stream.Conn, p []byte) int { return n }}))
-			e.send(peer, "x")
+			aetest.Send(e, peer, "x")
 			e.mistake(fmt.Sprint(n), func() { e.until("a panic", func() bool { return false }) })
 			e.ended(&r, stream.ErrAborted)
 		}
@@ -233,14 +235,14 @@ var badInputPromises = []promise{
 		if len(r.calls) != 0 {
 			e.Errorf("calls inside methods: %v", r.calls)
 		}
-		e.send(peer, "in")
+		aetest.Send(e, peer, "in")
 		e.receive(peer, "early")
 		e.until("input", func() bool { return got == "in" })
 		if r.calls[0] != "Open" {
 			e.Errorf("%v", r.calls)
 		}
 		c.Need(-5)
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.until("input", func() bool { return got == "inx" })
 	}},
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -31,7 +33,7 @@ var acts = map[string]func(c *stream.Conn){
 // places are the callbacks, and how a row has each called.
 var places = map[string]func(e *env, c *stream.Conn, peer int){
 	"Open":     func(*env, *stream.Conn, int) {},
-	"Data":     func(e *env, _ *stream.Conn, peer int) { e.send(peer, "x") },
+	"Data":     func(e *env, _ *stream.Conn, peer int) { aetest.Send(e, peer, "x") },
 	"EOF":      func(e *env, _ *stream.Conn, peer int) { e.must(anet.CloseWrite(peer)) },
 	"Idled":    func(*env, *stream.Conn, int) {},
 	"Shutdown": func(e *env, _ *stream.Conn, _ int) { e.l.Shutdown(10*time.Millisecond, nil) },
@@ -39,7 +41,7 @@ var places = map[string]func(e *env, c *stream.Conn, peer int){
 	"Drained": func(e *env, c *stream.Conn, peer int) {
 		c.Write(make([]byte, 1<<20))
 		e.poll()
-		e.until("drained", func() bool { take(peer); return c.Queued() == 0 })
+		e.until("drained", func() bool { aetest.Receive(peer); return c.Queued() == 0 })
 	},
 }
 
@@ -158,7 +160,7 @@ var callbackPromises = []promise{
 		e.poll()
 		c.Close()
 		e.receiveAll(peer)
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 		if r.count("Drained") != 0 {
 			e.Errorf("calls: %v", r.calls)
@@ -176,7 +178,7 @@ var callbackPromises = []promise{
 			}
 			return n
 		}))
-		e.send(peer, "abcd")
+		aetest.Send(e, peer, "abcd")
 		e.until("Data", func() bool { return lines > 0 })
 		e.poll()
 		if lines != 2 {
@@ -199,7 +201,7 @@ var callbackPromises = []promise{
 			return true
 		})
 		c.Write([]byte("kept"))
-		if !e.panicsNow(func() { e.el.ProcessEvents(allSteps) }) {
+		if !e.panicsNow(func() { e.el.ProcessEvents(aetest.Iteration) }) {
 			e.Error("no panic")
 		}
 		e.receive(peer, "kept")
@@ -267,7 +269,7 @@ func (e *env) closeOnceAndLast(what, place string, bring func(*env, *stream.Conn
 	if n := e.l.Len(); n != 0 {
 		e.Errorf("%s: %d connections are left", what, n)
 	}
-	e.closePeer(peer)
+	testutil.CloseNow(e, peer)
 }
 
 // panicsNow reports whether fn panics.
@@ -322,7 +324,7 @@ func (e *env) panics(place string, bring func(*env, *stream.Conn, int)) {
 		e.until("the others' end", func() bool { return echo.closed() && idle.closed() })
 		return
 	}
-	e.send(ep, "alive")
+	aetest.Send(e, ep, "alive")
 	e.receive(ep, "alive")
 	e.until(place+": idle timeout of another", idle.closed)
 }

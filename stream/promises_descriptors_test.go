@@ -13,6 +13,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -41,9 +43,9 @@ var descriptorPromises = []promise{
 		var clients []int
 		for range 5 {
 			c := e.connect(ln.Addr())
-			_, err := ae.Wait(c, ae.Writable, patience)
+			_, err := ae.Wait(c, ae.Writable, testutil.Patience)
 			e.must(err)
-			e.send(c, "hello")
+			aetest.Send(e, c, "hello")
 			clients = append(clients, c)
 		}
 		for len(clients) > 0 {
@@ -60,12 +62,12 @@ var descriptorPromises = []promise{
 				e.Errorf("%d connections of %d, %d on the loop", ln.Len(), n, e.l.Len())
 			}
 			for _, c := range clients[n:] {
-				if s, err := take(c); s != "" || err != nil {
+				if s, err := aetest.Receive(c); s != "" || err != nil {
 					e.Errorf("one that waits received %q, %v", s, err)
 				}
 			}
 			for _, c := range clients[:n] {
-				e.closePeer(c)
+				testutil.CloseNow(e, c)
 			}
 			clients = clients[n:]
 		}
@@ -76,16 +78,16 @@ var descriptorPromises = []promise{
 	{"ClosedListenerRefuses", "Close of a listener refuses new clients, removes the file of its socket, and leaves connections alone", both, func(e *env) {
 		ln := e.listen(stream.ListenConfig{}, echoHandler)
 		c := e.connect(ln.Addr())
-		e.send(c, "1")
+		aetest.Send(e, c, "1")
 		e.receive(c, "1")
 		addr := ln.Addr()
 		ln.Close()
-		e.send(c, "2")
+		aetest.Send(e, c, "2")
 		e.receive(c, "2")
 		fd, err := anet.Connect(e.network, addr)
 		if err == nil {
 			e.own(fd)
-			ae.Wait(fd, ae.Writable, patience)
+			ae.Wait(fd, ae.Writable, testutil.Patience)
 			err = anet.SocketError(fd)
 		}
 		want := error(unix.ECONNREFUSED)
@@ -119,40 +121,40 @@ var descriptorPromises = []promise{
 		e.must(err)
 		for len(picks) > 1 {
 			c := e.connect(ln.Addr())
-			ae.Wait(c, ae.Writable, patience)
-			if !e.panicsNow(func() { untilOn(e.T, el, "a client", func() bool { return false }) }) {
+			ae.Wait(c, ae.Writable, testutil.Patience)
+			if !e.panicsNow(func() { untilOn(e, el, "a client", func() bool { return false }) }) {
 				e.Error("no panic")
 			}
-			e.closePeer(c)
+			testutil.CloseNow(e, c)
 			picks = picks[1:]
 		}
 		if ln.Len() != 0 || l.Len() != 0 {
 			e.Errorf("%d connections are counted, %d on the loop", ln.Len(), l.Len())
 		}
 		c := e.connect(ln.Addr())
-		e.send(c, "x")
-		untilOn(e.T, el, "the echo", func() bool { s, _ := take(c); return s == "x" })
+		aetest.Send(e, c, "x")
+		untilOn(e, el, "the echo", func() bool { s, _ := aetest.Receive(c); return s == "x" })
 	}},
 	{"LeavesAReserve", "with 64 descriptors and many clients net/http in the same process goes on, and all clients are served in turn", tcpOnly, func(e *env) {
-		if out := runChild(e.T, "exhaustion"); out != "ok" {
+		if out := runChild(e, "exhaustion"); out != "ok" {
 			e.Error(out)
 		}
 	}},
 	{"SharesTheBudget", "two listeners of one loop leave the same reserve as one", tcpOnly, func(e *env) {
-		if out := runChild(e.T, "exhaustion", "LISTENERS=2"); out != "ok" {
+		if out := runChild(e, "exhaustion", "LISTENERS=2"); out != "ok" {
 			e.Error(out)
 		}
 	}},
 	{"SurvivesEMFILE", "when descriptors run out all the same the listener rests, does not spin, and nobody is thrown away", tcpOnly, func(e *env) {
-		if out := runChild(e.T, "emfile"); out != "ok" {
+		if out := runChild(e, "emfile"); out != "ok" {
 			e.Error(out)
 		}
 	}},
 }
 
 func init() {
-	children["exhaustion"] = func() { limited(exhaustion) }
-	children["emfile"] = func() { limited(emfile) }
+	testutil.Child("exhaustion", func() { limited(exhaustion) })
+	testutil.Child("emfile", func() { limited(emfile) })
 }
 
 // limited runs a child with 64 descriptors, and prints what it returns.
@@ -193,7 +195,7 @@ func exhaustion() error {
 
 	var clients []net.Conn
 	for i := range 24 { // at 2 a connection, of at most (64-20-few)/2
-		c, err := net.DialTimeout("tcp", lns[i%len(lns)].Addr(), patience)
+		c, err := net.DialTimeout("tcp", lns[i%len(lns)].Addr(), testutil.Patience)
 		if err != nil {
 			return fmt.Errorf("client %d: %w", i, err)
 		}
@@ -223,7 +225,7 @@ func exhaustion() error {
 		}
 	}
 	for i, c := range clients {
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(testutil.Deadline())
 		if _, err := io.WriteString(c, "hello"); err != nil {
 			return fmt.Errorf("client %d: %w", i, err)
 		}
@@ -253,7 +255,7 @@ func emfile() error {
 			return err
 		}
 		clients = append(clients, fd)
-		ae.Wait(fd, ae.Writable, patience)
+		ae.Wait(fd, ae.Writable, testutil.Patience)
 		anet.Write(fd, []byte("hello"))
 	}
 	var taken []int
@@ -266,7 +268,7 @@ func emfile() error {
 	}
 	step := func(d time.Duration) (n int) {
 		for end := time.Now().Add(d); time.Now().Before(end); n++ {
-			el.ProcessEvents(allSteps)
+			el.ProcessEvents(aetest.Iteration)
 		}
 		return n
 	}
@@ -280,12 +282,12 @@ func emfile() error {
 	defer el.DeleteTimeEvent(tick)
 	for i, fd := range clients {
 		got := ""
-		for end := time.Now().Add(patience); got != "hello"; {
+		for end := testutil.Deadline(); got != "hello"; {
 			if time.Now().After(end) {
 				return fmt.Errorf("client %d received %q", i, got)
 			}
-			el.ProcessEvents(allSteps)
-			s, err := take(fd)
+			el.ProcessEvents(aetest.Iteration)
+			s, err := aetest.Receive(fd)
 			if got += s; err != nil {
 				return fmt.Errorf("client %d: %w", i, err)
 			}

@@ -8,29 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
-
-// silent returns the address of a TCP listener that answers nobody: its backlog is
-// full. Where the system answers all the same the row is skipped.
-func (e *env) silent() string {
-	e.Helper()
-	ln, err := anet.ListenConfig{Backlog: 1}.Listen("tcp", "127.0.0.1:0")
-	e.must(err)
-	e.own(ln)
-	addr := anet.LocalString(ln)
-	for range 8 {
-		fd := e.connect(addr)
-		if m, err := ae.Wait(fd, ae.Writable, 100*time.Millisecond); err == nil && m == ae.None {
-			return addr
-		}
-	}
-	e.Skip("a full backlog does not keep clients waiting here")
-	return ""
-}
 
 var dialPromises = []promise{
 	{"WriteAtOnce", "a connection may be written before it is connected; Open comes first, and the peer gets all", both, func(e *env) {
@@ -55,12 +38,9 @@ var dialPromises = []promise{
 	}},
 	{"Refused", "a refused connection ends with what the system says, without Open", both, func(e *env) {
 		var r record
-		addr, want := e.temp()+"/nobody", error(unix.ENOENT)
+		addr, want := testutil.ShortDir(e)+"/nobody", error(unix.ENOENT)
 		if e.network == "tcp" {
-			fd, err := anet.Listen("tcp", "127.0.0.1:0")
-			e.must(err)
-			addr, want = anet.LocalString(fd), unix.ECONNREFUSED
-			unix.Close(fd)
+			addr, want = aetest.ClosedPort(e), unix.ECONNREFUSED
 		}
 		c := e.l.Dial(e.network, addr, time.Minute, r.of(stream.Handler{}))
 		c.Write([]byte("x"))
@@ -91,7 +71,7 @@ var dialPromises = []promise{
 	}},
 	{"TimesOut", "one that does not answer within the timeout ends with ErrTimeout", tcpOnly, func(e *env) {
 		var r record
-		addr := e.silent()
+		addr := aetest.SilentPort(e)
 		start := time.Now()
 		e.l.Dial("tcp", addr, 100*time.Millisecond, r.of(stream.Handler{}))
 		e.ended(&r, stream.ErrTimeout)
@@ -100,7 +80,7 @@ var dialPromises = []promise{
 		}
 	}},
 	{"DeadlineAndAbort", "a deadline and Abort end one that still connects; so does Close, at once without output, within Linger with some", tcpOnly, func(e *env) {
-		addr := e.silent()
+		addr := aetest.SilentPort(e)
 		var byDeadline, byAbort, byClose, byLinger record
 		c := e.l.Dial("tcp", addr, 0, byDeadline.of(stream.Handler{Idle: time.Millisecond})) // which does not count yet
 		c.SetDeadline(time.Now().Add(50 * time.Millisecond))

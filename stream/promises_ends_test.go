@@ -7,6 +7,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +21,7 @@ var endsPromises = []promise{
 			Data: func(c *stream.Conn, p []byte) int { c.Write([]byte(pending)); return len(p) },
 			EOF:  func(c *stream.Conn) { c.Write([]byte("more")); c.Close() },
 		}))
-		e.send(peer, "request")
+		aetest.Send(e, peer, "request")
 		e.must(anet.CloseWrite(peer))
 		if got, end := e.receiveAll(peer); got != pending+"more" || end != io.EOF {
 			e.Errorf("%d bytes, %v", len(got), end)
@@ -51,7 +53,7 @@ var endsPromises = []promise{
 		if s, end := e.receiveAll(peer); len(s) != 1<<20 || end != io.EOF {
 			e.Errorf("%d bytes, %v", len(s), end)
 		}
-		e.send(peer, "still read")
+		aetest.Send(e, peer, "still read")
 		e.until("input", func() bool { return got == "still read" })
 		e.must(anet.CloseWrite(peer))
 		e.ended(&r, nil)
@@ -74,7 +76,7 @@ var endsPromises = []promise{
 				n, err := anet.Read(peer, buf)
 				got += n
 				if err == anet.ErrWouldBlock {
-					ae.Wait(peer, ae.Readable, patience)
+					ae.Wait(peer, ae.Readable, testutil.Patience)
 				} else if err != nil {
 					result <- got
 					return
@@ -134,7 +136,7 @@ var endsPromises = []promise{
 			if c.Queued() != 0 || e.network == "unix" || size > 10_000 {
 				e.ended(&r, stream.ErrLinger)
 			}
-			e.closePeer(peer)
+			testutil.CloseNow(e, peer)
 		}
 	}},
 	{"CloseWaitsForTheEnd", "after all was sent Close waits for the peer's end no longer than Linger, and that is no error", both, func(e *env) {
@@ -155,13 +157,13 @@ var endsPromises = []promise{
 		var r record
 		c, peer := e.pair(r.of(stream.Handler{Linger: time.Hour, Data: func(*stream.Conn, []byte) int { return 0 }}))
 		c.Pause()
-		e.send(peer, "input")
+		aetest.Send(e, peer, "input")
 		c.Write([]byte("bye"))
 		c.Close()
 		if got, end := e.receiveAll(peer); got != "bye" || end != io.EOF {
 			e.Errorf("%q, %v", got, end)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 	}},
 	{"CloseDropsInput", "after Close there is no Data and no EOF, whatever comes", both, func(e *env) {
@@ -170,13 +172,13 @@ var endsPromises = []promise{
 			Data: func(_ *stream.Conn, p []byte) int { return 0 },
 			EOF:  func(*stream.Conn) {},
 		}))
-		e.send(peer, "waits")
+		aetest.Send(e, peer, "waits")
 		e.poll()
 		c.Pause()
 		c.Close()
 		c.Resume()
 		n := len(r.calls)
-		e.send(peer, "comes")
+		aetest.Send(e, peer, "comes")
 		e.poll()
 		e.must(anet.CloseWrite(peer))
 		e.ended(&r, nil)
@@ -202,13 +204,13 @@ var endsPromises = []promise{
 	{"PeersResetIsTold", "a reset by the peer ends with ECONNRESET", tcpOnly, func(e *env) {
 		var r record
 		_, peer := e.pair(r.of(stream.Handler{EOF: func(*stream.Conn) { e.Error("EOF") }}))
-		e.resetPeer(peer)
+		aetest.Reset(e, peer)
 		e.ended(&r, unix.ECONNRESET)
 	}},
 	{"DetachLosesNothing", "Detach hands over the descriptor and all that waits, and no callback follows", both, func(e *env) {
 		var r record
 		c, peer := e.pair(r.of(stream.Handler{Data: func(*stream.Conn, []byte) int { return 0 }}))
-		e.send(peer, "input")
+		aetest.Send(e, peer, "input")
 		e.until("Data", func() bool { return r.count("Data") == 1 })
 		output := strings.Repeat("output", 2000)
 		c.Write([]byte(output[:3000]))
@@ -222,7 +224,7 @@ var endsPromises = []promise{
 		if c.Open() || e.l.Len() != 0 || e.el.FileEvents(fd) != ae.None {
 			e.Errorf("open %v, %d connections, watched for %d", c.Open(), e.l.Len(), e.el.FileEvents(fd))
 		}
-		e.send(fd, "raw")
+		aetest.Send(e, fd, "raw")
 		e.receive(peer, "raw")
 		e.poll()
 		if len(r.calls) != n {
@@ -242,7 +244,7 @@ var endsPromises = []promise{
 		if got, end := e.receiveAll(peer); got != "short" || end != io.EOF {
 			e.Errorf("%q, %v", got, end)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 		if len(r.calls) != 1 {
 			e.Errorf("calls: %v", r.calls)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +63,7 @@ func (e *env) end(r *running) any {
 	select {
 	case v := <-r.result:
 		return v
-	case <-time.After(patience):
+	case <-time.After(testutil.Patience):
 		e.Fatal("Run does not end")
 		return nil
 	}
@@ -71,9 +72,9 @@ func (e *env) end(r *running) any {
 // client is an echo client of package net.
 func (e *env) client(r *running) net.Conn {
 	e.Helper()
-	c, err := net.DialTimeout(e.network, r.ln.Addr(), patience)
+	c, err := net.DialTimeout(e.network, r.ln.Addr(), testutil.Patience)
 	e.must(err)
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(testutil.Deadline())
 	return c
 }
 
@@ -93,7 +94,7 @@ func (e *env) atRest(n int, choose func(netip.AddrPort) int) ([]*stream.Loop, *s
 	g.Choose = choose
 	ln, err := g.Listen(e.network, e.address(), stream.ListenConfig{}, func(*stream.Loop) *stream.Handler { return echoHandler })
 	e.must(err)
-	e.atEnd = append(e.atEnd, func() {
+	e.Cleanup(func() {
 		for _, l := range g.Loops() {
 			l.Close()
 			l.EventLoop().Close()
@@ -119,7 +120,7 @@ var groupPromises = []promise{
 		for _, c := range clients {
 			c.Close()
 		}
-		for deadline := time.Now().Add(patience); r.ln.Len() > 0 && time.Now().Before(deadline); {
+		for deadline := testutil.Deadline(); r.ln.Len() > 0 && time.Now().Before(deadline); {
 			runtime.Gosched()
 		}
 		if v := e.end(r); v != nil {
@@ -135,17 +136,17 @@ var groupPromises = []promise{
 		for range 9 {
 			clients = append(clients, e.connect(ln.Addr()))
 		}
-		untilOn(e.T, loops[0].EventLoop(), "all", func() bool { return ln.Len() == 9 })
+		untilOn(e, loops[0].EventLoop(), "all", func() bool { return ln.Len() == 9 })
 		for i, l := range loops {
 			if l.Len() != 3 {
 				e.Errorf("loop %d has %d of 9 connections", i, l.Len())
 			}
 		}
 		for _, c := range clients {
-			e.closePeer(c)
+			testutil.CloseNow(e, c)
 		}
 		for i, l := range loops {
-			untilOn(e.T, l.EventLoop(), "the ends", func() bool { return l.Len() == 0 })
+			untilOn(e, l.EventLoop(), "the ends", func() bool { return l.Len() == 0 })
 			if want := 6 - 3*i; ln.Len() != want {
 				e.Errorf("the listener counts %d, want %d", ln.Len(), want)
 			}
@@ -154,12 +155,12 @@ var groupPromises = []promise{
 		var served [3]int
 		for range 6 {
 			c := e.connect(ln.Addr())
-			untilOn(e.T, loops[0].EventLoop(), "one", func() bool { return ln.Len() == 1 })
-			e.closePeer(c)
+			untilOn(e, loops[0].EventLoop(), "one", func() bool { return ln.Len() == 1 })
+			testutil.CloseNow(e, c)
 			for i, l := range loops {
 				if l.Len() == 1 {
 					served[i]++
-					untilOn(e.T, l.EventLoop(), "its end", func() bool { return ln.Len() == 0 })
+					untilOn(e, l.EventLoop(), "its end", func() bool { return ln.Len() == 0 })
 				}
 			}
 		}
@@ -172,7 +173,7 @@ var groupPromises = []promise{
 		loops[1].Close()
 		e.must(loops[1].EventLoop().Close())
 		c := e.connect(ln.Addr())
-		untilOn(e.T, loops[0].EventLoop(), "the loss", func() bool { return ln.Lost() == 1 })
+		untilOn(e, loops[0].EventLoop(), "the loss", func() bool { return ln.Lost() == 1 })
 		if _, end := e.receiveAll(c); end == nil || ln.Len() != 0 || loops[1].Len() != 0 {
 			e.Errorf("%v; the listener counts %d, the loop %d", end, ln.Len(), loops[1].Len())
 		}
@@ -302,7 +303,7 @@ var groupPromises = []promise{
 				if v != "on purpose" {
 					e.Errorf("%s: Run: %v", where, v)
 				}
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatalf("%s: Run does not end", where)
 			}
 			c.Close()
@@ -327,7 +328,7 @@ var groupPromises = []promise{
 				if v != nil {
 					e.Errorf("%s: Run: %v", how, v)
 				}
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatalf("%s: Run does not end", how)
 			}
 			c.Close()
@@ -350,7 +351,7 @@ var groupPromises = []promise{
 							return
 						default:
 						}
-						c, err := net.DialTimeout(e.network, r.ln.Addr(), patience)
+						c, err := net.DialTimeout(e.network, r.ln.Addr(), testutil.Patience)
 						if err == nil {
 							io.WriteString(c, "x")
 							c.Close()
@@ -376,7 +377,7 @@ var groupPromises = []promise{
 			})
 			select {
 			case <-r.result:
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				e.Fatal("Run does not end")
 			}
 			close(stop)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -17,7 +18,7 @@ var inputPromises = []promise{
 			return strings.LastIndexByte(string(p), '\n') + 1
 		}})
 		for _, s := range []string{"on", "e\ntw", "o\n"} {
-			e.send(peer, s)
+			aetest.Send(e, peer, s)
 			n := len(got)
 			e.until("Data", func() bool { return len(got) > n })
 		}
@@ -28,7 +29,7 @@ var inputPromises = []promise{
 	{"NotCalledWithoutMore", "Data that has left something is not called again until more has come", both, func(e *env) {
 		calls := 0
 		_, peer := e.pair(&stream.Handler{Data: func(*stream.Conn, []byte) int { calls++; return 0 }})
-		e.send(peer, "half")
+		aetest.Send(e, peer, "half")
 		e.until("Data", func() bool { return calls > 0 })
 		for range 10 {
 			e.poll()
@@ -48,8 +49,8 @@ var inputPromises = []promise{
 		_, p0 := e.pair(h(0))
 		_, p1 := e.pair(h(1))
 		for i, s := range []string{"a", "b", "c"} {
-			e.send(p0, strings.Repeat(s, 1000))
-			e.send(p1, strings.Repeat(strings.ToUpper(s), 1000))
+			aetest.Send(e, p0, strings.Repeat(s, 1000))
+			aetest.Send(e, p1, strings.Repeat(strings.ToUpper(s), 1000))
 			e.until("both", func() bool { return len(got[0]) == 1000*(i+1) && len(got[1]) == 1000*(i+1) })
 		}
 		want := strings.Repeat("a", 1000) + strings.Repeat("b", 1000) + strings.Repeat("c", 1000)
@@ -64,15 +65,15 @@ var inputPromises = []promise{
 			Data: func(_ *stream.Conn, p []byte) int { lens = append(lens, len(p)); return len(p) },
 		})
 		for range 9 {
-			e.send(peer, "x")
+			aetest.Send(e, peer, "x")
 			e.poll()
 		}
 		if len(lens) != 0 {
 			e.Errorf("called with %d bytes of 10", lens[0])
 		}
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.until("Data", func() bool { return len(lens) == 1 })
-		e.send(peer, "y")
+		aetest.Send(e, peer, "y")
 		e.until("Data", func() bool { return len(lens) == 2 })
 		if lens[0] != 10 || lens[1] != 1 {
 			e.Errorf("called with %v bytes, want 10 and 1", lens)
@@ -127,15 +128,15 @@ var inputPromises = []promise{
 				e.Error("Data was called inside Data")
 			}
 			inside = true
-			e.send(peer2, strings.Repeat("b", 5000))
-			e.send(peer, "more")
+			aetest.Send(e, peer2, strings.Repeat("b", 5000))
+			aetest.Send(e, peer, "more")
 			e.until("the other connection", func() bool { return len(other) == 5000 })
 			inside = false
 			got += string(p)
 			other = ""
 			return len(p)
 		}))
-		e.send(peer, strings.Repeat("a", 3000))
+		aetest.Send(e, peer, strings.Repeat("a", 3000))
 		e.until("more", func() bool { return strings.HasSuffix(got, "more") })
 		if got != strings.Repeat("a", 3000)+"more" {
 			e.Errorf("Data had %.20q and so on", got)
@@ -146,13 +147,13 @@ var inputPromises = []promise{
 		var peer int
 		_, peer = e.pair(dataOnly(func(c *stream.Conn, p []byte) int {
 			if got == "" {
-				e.send(peer, "second")
+				aetest.Send(e, peer, "second")
 				e.poll()
 			}
 			got += string(p)
 			return len(p)
 		}))
-		e.send(peer, "first")
+		aetest.Send(e, peer, "first")
 		e.until("both", func() bool { return got == "firstsecond" })
 	}},
 	{"EOFLeavesTheRest", "input that Data has not used is not lost by an end of file: Detach and a new Handler have it", both, func(e *env) {
@@ -162,7 +163,7 @@ var inputPromises = []promise{
 			Data: func(*stream.Conn, []byte) int { return 0 },
 			EOF:  func(c *stream.Conn) { c.SetHandler(&h2) },
 		})
-		e.send(peer, "unfinished")
+		aetest.Send(e, peer, "unfinished")
 		e.poll()
 		e.must(anet.CloseWrite(peer))
 		e.until("the rest", func() bool { return rest == "unfinished" })
@@ -176,7 +177,7 @@ var inputPromises = []promise{
 				e.own(fd)
 			},
 		})
-		e.send(peer, "unfinished")
+		aetest.Send(e, peer, "unfinished")
 		e.poll()
 		e.must(anet.CloseWrite(peer))
 		e.until("Detach", func() bool { return string(in) == "unfinished" })
@@ -188,13 +189,13 @@ var inputPromises = []promise{
 			c.SetHandler(&h2)
 			return 4
 		}))
-		e.send(peer, "headbody")
+		aetest.Send(e, peer, "headbody")
 		e.until("the body", func() bool { return rest == "body" })
 	}},
 	{"NilDataDrops", "without Data all input is dropped", both, func(e *env) {
 		r := &record{}
 		c, peer := e.pair(r.of(stream.Handler{EOF: func(c *stream.Conn) { c.Write([]byte("end")); c.Close() }}))
-		e.send(peer, "something")
+		aetest.Send(e, peer, "something")
 		e.poll()
 		e.must(anet.CloseWrite(peer))
 		if got, err := e.receiveAll(peer); got != "end" || err != io.EOF {
@@ -208,12 +209,12 @@ var inputPromises = []promise{
 	{"TooLong", "Data that uses nothing of MaxInput bytes ends the connection with ErrTooLong", both, func(e *env) {
 		r := &record{}
 		_, peer := e.pair(r.of(stream.Handler{MaxInput: 1000, Data: func(*stream.Conn, []byte) int { return 0 }}))
-		e.send(peer, strings.Repeat("x", 999))
+		aetest.Send(e, peer, strings.Repeat("x", 999))
 		e.poll()
 		if r.closed() {
 			e.Error("ended below MaxInput")
 		}
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.ended(r, stream.ErrTooLong)
 	}},
 	{"TooLongByDefault", "what waits is bounded without a MaxInput too", both, func(e *env) {
@@ -256,7 +257,7 @@ var inputPromises = []promise{
 			got += len(p)
 			return len(p)
 		}}))
-		e.send(peer, strings.Repeat("x", 5000))
+		aetest.Send(e, peer, strings.Repeat("x", 5000))
 		e.until("Data", func() bool { return paused })
 		e.poll()
 		c.Resume()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +26,9 @@ var joinPromises = []promise{
 	{"BothWays", "bytes go both ways, in order, also 4 MiB to a slow reader", both, func(e *env) {
 		var ra, rb record
 		_, _, pa, pb := e.joined(&ra, &rb, stream.Handler{})
-		e.send(pa, "to b")
+		aetest.Send(e, pa, "to b")
 		e.receive(pb, "to b")
-		e.send(pb, "to a")
+		aetest.Send(e, pb, "to a")
 		e.receive(pa, "to a")
 		const total = 4 << 20
 		result := make(chan int, 1)
@@ -36,7 +38,7 @@ var joinPromises = []promise{
 			for got < total {
 				m, err := anet.Read(pb, buf)
 				if err == anet.ErrWouldBlock {
-					ae.Wait(pb, ae.Readable, patience)
+					ae.Wait(pb, ae.Readable, testutil.Patience)
 					continue
 				} else if err != nil {
 					break
@@ -80,13 +82,13 @@ var joinPromises = []promise{
 		if b.Queued() > 50_000+64<<10 || e.el.FileEvents(a.FD())&ae.Readable != 0 {
 			e.Errorf("%d queued", b.Queued())
 		}
-		e.send(pb, "other way")
+		aetest.Send(e, pb, "other way")
 		e.receive(pa, "other way")
 		if n := e.runFor(50 * time.Millisecond); n > 10 {
 			e.Errorf("%d iterations in 50 ms", n)
 		}
 		got := 0
-		e.until("all", func() bool { s, _ := take(pb); got += len(s); return got == sent })
+		e.until("all", func() bool { s, _ := aetest.Receive(pb); got += len(s); return got == sent })
 		e.poll()
 		if ra.count("Drained")+rb.count("Drained") > 0 {
 			e.Error("Drained of a joined connection")
@@ -103,20 +105,20 @@ var joinPromises = []promise{
 		if m := e.el.FileEvents(b.FD()); m&ae.Readable != 0 {
 			e.Error("input is read for a side that is full")
 		}
-		e.send(pa, "its own")
+		aetest.Send(e, pa, "its own")
 		e.receive(pb, "its own")
-		e.send(pb, "!")
+		aetest.Send(e, pb, "!")
 		e.receive(pa, string(make([]byte, 100_000))+"!")
 	}},
 	{"HalfCloses", "the end of one side is passed on after its bytes, and the other direction goes on", both, func(e *env) {
 		var ra, rb record
 		_, _, pa, pb := e.joined(&ra, &rb, stream.Handler{})
-		e.send(pa, "request")
+		aetest.Send(e, pa, "request")
 		e.must(anet.CloseWrite(pa))
 		if got, end := e.receiveAll(pb); got != "request" || end != io.EOF {
 			e.Errorf("%q, %v", got, end)
 		}
-		e.send(pb, "reply")
+		aetest.Send(e, pb, "reply")
 		e.receive(pa, "reply")
 		e.must(anet.CloseWrite(pb))
 		if _, end := e.receiveAll(pa); end != io.EOF {
@@ -128,7 +130,7 @@ var joinPromises = []promise{
 	{"Resets", "a reset is passed on as a reset", tcpOnly, func(e *env) {
 		var ra, rb record
 		_, _, pa, pb := e.joined(&ra, &rb, stream.Handler{})
-		e.resetPeer(pa)
+		aetest.Reset(e, pa)
 		if _, end := e.receiveAll(pb); end != unix.ECONNRESET {
 			e.Errorf("the other side sees %v", end)
 		}
@@ -162,7 +164,7 @@ var joinPromises = []promise{
 			}))
 			var pb int
 			b, pb = e.pair(&stream.Handler{Open: func(*stream.Conn) {}})
-			e.send(pa, "head\nbody")
+			aetest.Send(e, pa, "head\nbody")
 			e.poll()
 			if !inside {
 				a.Need(100)
@@ -180,9 +182,9 @@ var joinPromises = []promise{
 			stream.Join(c, e.l.Dial(e.network, to, time.Minute, &stream.Handler{Open: func(*stream.Conn) {}}))
 		}}))
 		c := e.connect(front.Addr())
-		e.send(c, "through")
+		aetest.Send(e, c, "through")
 		e.receive(c, "through")
-		to = e.temp() + "/nobody"
+		to = testutil.ShortDir(e) + "/nobody"
 		if e.network == "tcp" {
 			fd, err := anet.Listen("tcp", "127.0.0.1:0")
 			e.must(err)
@@ -202,26 +204,26 @@ var joinPromises = []promise{
 		if _, end := e.receiveAll(pb); end != io.EOF {
 			e.Errorf("%v", end)
 		}
-		e.closePeer(pb)
+		testutil.CloseNow(e, pb)
 		e.ended(&rb, nil)
 	}},
 	{"OneClosed", "Close of one side sends what waits for both, and ends both without error", both, func(e *env) {
 		var ra, rb record
 		a, _, pa, pb := e.joined(&ra, &rb, stream.Handler{})
-		e.send(pa, strings.Repeat("x", 1000))
+		aetest.Send(e, pa, strings.Repeat("x", 1000))
 		e.receive(pb, strings.Repeat("x", 1000))
 		a.Write([]byte("bye"))
 		a.Close()
-		e.send(pb, "late")
+		aetest.Send(e, pb, "late")
 		if got, end := e.receiveAll(pa); got != "bye" || end != io.EOF {
 			e.Errorf("%q, %v", got, end)
 		}
-		e.closePeer(pa)
+		testutil.CloseNow(e, pa)
 		e.ended(&ra, nil)
 		if _, end := e.receiveAll(pb); end != io.EOF {
 			e.Errorf("%v", end)
 		}
-		e.closePeer(pb)
+		testutil.CloseNow(e, pb)
 		e.ended(&rb, nil)
 	}},
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -26,7 +28,7 @@ func (e *env) allocations(what string, fn func()) {
 }
 
 func (e *env) step() {
-	if _, err := e.el.ProcessEvents(allSteps | ae.DontWait); err != nil {
+	if _, err := e.el.ProcessEvents(aetest.Iteration | ae.DontWait); err != nil {
 		e.Fatal(err)
 	}
 }
@@ -135,7 +137,7 @@ var memoryPromises = []promise{
 			got += len(p)
 			return len(p)
 		}}
-		before := heap()
+		before := testutil.Heap()
 		var conns []*stream.Conn
 		for range 10 {
 			c, peer := e.pair(&h)
@@ -149,9 +151,9 @@ var memoryPromises = []promise{
 			})
 			c.Write(make([]byte, 1<<20))
 			n := 0
-			e.until("the output", func() bool { s, _ := take(peer); n += len(s); return n == 1<<20 })
+			e.until("the output", func() bool { s, _ := aetest.Receive(peer); n += len(s); return n == 1<<20 })
 		}
-		if grown := heap() - before; grown > 3<<20 {
+		if grown := testutil.Heap() - before; grown > 3<<20 {
 			e.Errorf("%d bytes of heap for %d connections without a byte", grown, len(conns))
 		}
 		runtime.KeepAlive(conns)
@@ -169,7 +171,7 @@ var memoryPromises = []promise{
 				return size - 1
 			},
 		}
-		before := heap()
+		before := testutil.Heap()
 		for i := range n {
 			_, peer := e.pair(&h)
 			rest := make([]byte, size)
@@ -179,19 +181,19 @@ var memoryPromises = []promise{
 				return done == i+1
 			})
 		}
-		if grown := heap() - before; grown > n*size/4 {
+		if grown := testutil.Heap() - before; grown > n*size/4 {
 			e.Errorf("%d bytes of heap for %d connections with a byte each", grown, n)
 		}
 	}},
 	{"SpareIsBounded", "a loop keeps little of what much output that waits has taken", both, func(e *env) {
 		c, _ := e.pair(&stream.Handler{Limit: 64 << 20, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
-		before := heap()
+		before := testutil.Heap()
 		for range 16 << 20 / 4096 {
 			c.Write(make([]byte, 4096))
 		}
 		c.Abort()
 		e.poll()
-		if grown := heap() - before; grown > 2<<20 {
+		if grown := testutil.Heap() - before; grown > 2<<20 {
 			e.Errorf("%d bytes of heap for nothing", grown)
 		}
 	}},
@@ -203,11 +205,11 @@ var memoryPromises = []promise{
 			c, _ := e.pair(&stream.Handler{Open: func(*stream.Conn) {}})
 			conns = append(conns, c)
 		}
-		before := heap()
+		before := testutil.Heap()
 		for _, c := range conns {
 			c.Write([]byte("a few bytes"))
 		}
-		if grown := heap() - before; grown > n*2048 {
+		if grown := testutil.Heap() - before; grown > n*2048 {
 			e.Errorf("%d bytes of heap for %d connections", grown, n)
 		}
 		runtime.KeepAlive(conns)
@@ -217,7 +219,7 @@ var memoryPromises = []promise{
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range 10 {
-			e.send(peer, strings.Repeat("x", 1000))
+			aetest.Send(e, peer, strings.Repeat("x", 1000))
 			e.poll()
 		}
 		runtime.ReadMemStats(&after)
@@ -231,8 +233,8 @@ var memoryPromises = []promise{
 		func() {
 			for _, end := range []func(c *stream.Conn, peer int){
 				func(c *stream.Conn, _ int) { c.Abort() },
-				func(c *stream.Conn, peer int) { c.Close(); e.closePeer(peer) },
-				func(_ *stream.Conn, peer int) { e.closePeer(peer) },
+				func(c *stream.Conn, peer int) { c.Close(); testutil.CloseNow(e, peer) },
+				func(_ *stream.Conn, peer int) { testutil.CloseNow(e, peer) },
 				func(c *stream.Conn, _ int) { fd, _, _ := c.Detach(); e.own(fd) },
 				func(c *stream.Conn, _ int) { c.Pause(); e.poll(); c.Abort() },
 				func(c *stream.Conn, _ int) { c.SetDeadline(time.Now()) },
@@ -241,7 +243,7 @@ var memoryPromises = []promise{
 				h := r.of(stream.Handler{Idle: time.Hour, Data: func(c *stream.Conn, p []byte) int { c.Write(p); return 0 }})
 				c, peer := e.pair(h)
 				c.Data = c
-				e.send(peer, "some input that waits")
+				aetest.Send(e, peer, "some input that waits")
 				e.poll()
 				refs = append(refs, weak.Make(c))
 				handlers = append(handlers, weak.Make(h))

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -52,7 +53,7 @@ var outputPromises = []promise{
 			return len(p)
 		}))
 		before := segmentsSent(e, c.FD())
-		e.send(peer, "request")
+		aetest.Send(e, peer, "request")
 		e.receive(peer, strings.Repeat("reply\n", 10))
 		if n := segmentsSent(e, c.FD()) - before; n != 1 {
 			e.Errorf("%d segments for 10 replies", n)
@@ -61,7 +62,7 @@ var outputPromises = []promise{
 	{"OneSendBeforeSleep", "what timers, posts and other connections write leaves together before the loop sleeps", tcpOnly, func(e *env) {
 		c, peer := e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { return len(p) }))
 		_, other := e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { c.Write([]byte("data ")); return len(p) }))
-		e.send(other, "x")
+		aetest.Send(e, other, "x")
 		before := segmentsSent(e, c.FD())
 		c.Write([]byte("first "))
 		e.el.Post(func(*ae.EventLoop) { c.Write([]byte("post ")) })
@@ -90,7 +91,7 @@ var outputPromises = []promise{
 		}
 		got := 0
 		e.until("all", func() bool {
-			s, err := take(peer)
+			s, err := aetest.Receive(peer)
 			e.must(err)
 			got += len(s)
 			return got == 1<<20+5
@@ -114,7 +115,7 @@ var outputPromises = []promise{
 			}
 			e.poll()
 			for got < sent && cf.Open() {
-				s, _ := take(peer)
+				s, _ := aetest.Receive(peer)
 				got += len(s)
 				e.poll()
 			}
@@ -207,12 +208,12 @@ var outputPromises = []promise{
 	}},
 	{"NoDoubling", "output that waits takes little more memory than it has bytes", both, func(e *env) {
 		c, _ := e.pair(&stream.Handler{Limit: 64 << 20, Data: func(_ *stream.Conn, p []byte) int { return len(p) }})
-		before := heap()
+		before := testutil.Heap()
 		for range 32 << 20 / 4096 {
 			c.Write(make([]byte, 4096))
 		}
 		e.poll()
-		if grown, waiting := heap()-before, c.Queued(); waiting < 16<<20 || grown > waiting+waiting/8+2<<20 {
+		if grown, waiting := testutil.Heap()-before, c.Queued(); waiting < 16<<20 || grown > waiting+waiting/8+2<<20 {
 			e.Errorf("%d bytes of heap for %d that wait", grown, waiting)
 		}
 	}},
@@ -233,14 +234,14 @@ var outputPromises = []promise{
 				e.Errorf("called after %d of 3 requests", written)
 			}
 			for _, p := range peers {
-				if s, _ := take(p); s != "" {
+				if s, _ := aetest.Receive(p); s != "" {
 					e.Error("a reply was sent before")
 				}
 			}
 			return true
 		})
 		for _, p := range peers {
-			e.send(p, "request")
+			aetest.Send(e, p, "request")
 		}
 		for _, p := range peers {
 			e.receive(p, "reply")
@@ -258,7 +259,7 @@ var outputPromises = []promise{
 			if _, err := c.Write(make([]byte, size)); err != nil {
 				e.Errorf("%d bytes: Write: %v", size, err)
 			}
-			if s, err := take(peer); s != "" || err != nil || synced {
+			if s, err := aetest.Receive(peer); s != "" || err != nil || synced {
 				e.Errorf("%d bytes: the peer has %d inside Write, %v", size, len(s), err)
 			}
 			if size > 100_000 {
@@ -292,7 +293,7 @@ var outputPromises = []promise{
 		victim.Abort()
 		got := ""
 		e.until("late", func() bool {
-			s, _ := take(peer)
+			s, _ := aetest.Receive(peer)
 			if got += s; strings.Contains(got, "late") && dirty {
 				broken = true
 			}
@@ -306,7 +307,7 @@ var outputPromises = []promise{
 		calls := 0
 		e.l.BeforeSend(func() bool { calls++; return true })
 		c, peer := e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { return len(p) }))
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		c.CloseWrite()
 		e.poll()
 		if calls != 0 {
@@ -322,10 +323,10 @@ var outputPromises = []promise{
 			return len(p)
 		}})
 		for range 5 {
-			e.send(peer, strings.Repeat("x", 500))
+			aetest.Send(e, peer, strings.Repeat("x", 500))
 			e.poll()
 		}
-		if s, _ := take(peer); s != "" {
+		if s, _ := aetest.Receive(peer); s != "" {
 			e.Errorf("received %q", s)
 		}
 		if got > 1500 || c.Queued() != got {
@@ -339,10 +340,14 @@ var outputPromises = []promise{
 		e.receive(peer, strings.Repeat("x", 2500))
 
 		// Refused output that is held back must not spin either.
-		c.Write(make([]byte, 1<<20))
+		wide, peer := e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { return len(p) }))
+		wide.Write(make([]byte, 12<<20))
 		e.poll()
 		hold = true
-		take(peer)
+		for range 5 {
+			e.runFor(5 * time.Millisecond)
+			aetest.Receive(peer)
+		}
 		if n := e.runFor(100 * time.Millisecond); n > 20 {
 			e.Errorf("refused, then held: %d iterations in 100 ms", n)
 		}
@@ -357,9 +362,9 @@ var outputPromises = []promise{
 				inside = true
 				defer func() { inside = false }()
 				if e.network == "tcp" {
-					e.resetPeer(peer)
+					aetest.Reset(e, peer)
 				} else {
-					e.closePeer(peer)
+					testutil.CloseNow(e, peer)
 				}
 				for range 3 {
 					_, err := c.Write(make([]byte, 100_000))
@@ -377,7 +382,7 @@ var outputPromises = []promise{
 				}
 			},
 		}))
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.until("Close", r.closed)
 		if len(errs) != 3 || errs[0] == nil || errs[2] != stream.ErrClosed {
 			e.Errorf("Write: %v", errs)
@@ -394,7 +399,7 @@ func readSlowly(fd int, h hash.Hash, result chan<- int) {
 		quickAck(fd)
 		n, err := anet.Read(fd, buf)
 		if err == anet.ErrWouldBlock {
-			ae.Wait(fd, ae.Readable, patience)
+			ae.Wait(fd, ae.Readable, testutil.Patience)
 			continue
 		}
 		h.Write(buf[:n])
@@ -404,13 +409,4 @@ func readSlowly(fd int, h hash.Hash, result chan<- int) {
 			return
 		}
 	}
-}
-
-// heap returns how many bytes of the heap are in use.
-func heap() int {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/aetest"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,7 @@ var postPromises = []promise{
 			}()
 		}
 		got := 0
-		e.until("all", func() bool { s, _ := take(peer); got += len(s); return done == 4*each && got == 4*each })
+		e.until("all", func() bool { s, _ := aetest.Receive(peer); got += len(s); return done == 4*each && got == 4*each })
 	}},
 	{"SeesTheEnd", "a function posted for a connection that has ended runs, and finds it not open", both, func(e *env) {
 		var r record
@@ -85,7 +86,7 @@ var postPromises = []promise{
 			got += string(p)
 			return len(p)
 		}})
-		e.send(peer, "wait")
+		aetest.Send(e, peer, "wait")
 		e.until("Data", func() bool { return where != nil })
 		c.Write([]byte("output"))
 		before := false
@@ -101,9 +102,9 @@ var postPromises = []promise{
 			e.Error("what was posted before has run on the old loop")
 		}
 		text := ""
-		untilOn(e.T, el2, "the output", func() bool { s, _ := take(peer); text += s; return text == "output" && ran && before })
-		e.send(peer, "ing")
-		untilOn(e.T, el2, "the input", func() bool { return got == "waiting" })
+		untilOn(e, el2, "the output", func() bool { s, _ := aetest.Receive(peer); text += s; return text == "output" && ran && before })
+		aetest.Send(e, peer, "ing")
+		untilOn(e, el2, "the input", func() bool { return got == "waiting" })
 		if where != l2 || l2.Len() != 1 || e.l.Len() != 0 {
 			e.Errorf("on the right loop: %v; %d and %d connections", where == l2, e.l.Len(), l2.Len())
 		}
@@ -122,7 +123,7 @@ var postPromises = []promise{
 		if err := c.MoveTo(l2); !errors.Is(err, ae.ErrClosed) {
 			e.Errorf("MoveTo: %v", err)
 		}
-		e.send(peer, "here")
+		aetest.Send(e, peer, "here")
 		e.receive(peer, "here")
 		if inside == nil || errors.Is(inside, ae.ErrClosed) {
 			e.Errorf("inside Data: %v", inside)
@@ -160,7 +161,7 @@ var postPromises = []promise{
 		}
 		e.until("the goroutines", over)
 		e.poll()
-		untilOn(e.T, el2, "all that was posted", func() bool { e.poll(); return ran.Load() == taken.Load() })
+		untilOn(e, el2, "all that was posted", func() bool { e.poll(); return ran.Load() == taken.Load() })
 		e.must(c.Post(func(*stream.Conn) { ran.Add(1) }))
 		l2.Close()
 		e.must(el2.Close())

@@ -7,6 +7,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +43,7 @@ var pressurePromises = []promise{
 		}
 		got := 0
 		e.until("all", func() bool {
-			s, err := take(peer)
+			s, err := aetest.Receive(peer)
 			e.must(err)
 			got += len(s)
 			return got == 10*sent
@@ -58,7 +60,7 @@ var pressurePromises = []promise{
 		c, peer := e.tightPair(&h)
 		c.Write(make([]byte, 1<<20))
 		e.poll()
-		e.send(peer, "still")
+		aetest.Send(e, peer, "still")
 		e.until("input", func() bool { return got == "still" })
 	}},
 	{"TheMarksAreInside", "Queued that is High stops input, and one byte less does not", both, func(e *env) {
@@ -86,7 +88,7 @@ var pressurePromises = []promise{
 				case "inside Data":
 					c.Resume()
 				default:
-					e.send(kick, "x")
+					aetest.Send(e, kick, "x")
 				}
 			}
 			other, kick = e.pair(dataOnly(func(_ *stream.Conn, p []byte) int { c.Resume(); return len(p) }))
@@ -103,7 +105,7 @@ var pressurePromises = []promise{
 			for i := range 100 {
 				fmt.Fprintf(&want, "message %d\n", i)
 			}
-			e.send(peer, want.String())
+			aetest.Send(e, peer, want.String())
 			e.until(how, func() bool { return got.Len() == want.Len() })
 			if got.String() != want.String() {
 				e.Errorf("%s: other messages arrived", how)
@@ -120,25 +122,25 @@ var pressurePromises = []promise{
 		c.Pause()
 		c.Pause()
 		c.Resume()
-		e.send(peer, "1")
+		aetest.Send(e, peer, "1")
 		e.until("input", func() bool { return got == "1" })
 		c.Write(make([]byte, 100_000))
 		e.poll()
 		c.Pause()
 		c.Resume()
-		e.send(peer, "2")
+		aetest.Send(e, peer, "2")
 		e.poll()
 		if got != "1" {
 			e.Error("Resume has undone back-pressure")
 		}
-		e.until("input", func() bool { take(peer); return got == "12" })
+		e.until("input", func() bool { aetest.Receive(peer); return got == "12" })
 	}},
 	{"PauseTakesEffectInData", "after a Pause inside Data there is no Data, also for what waits or has come", both, func(e *env) {
 		calls := 0
 		c, peer := e.pair(dataOnly(func(c *stream.Conn, p []byte) int { calls++; c.Pause(); return 1 }))
-		e.send(peer, "abc")
+		aetest.Send(e, peer, "abc")
 		e.until("Data", func() bool { return calls == 1 })
-		e.send(peer, "def")
+		aetest.Send(e, peer, "def")
 		if n := e.runFor(50 * time.Millisecond); n > 10 || calls != 1 {
 			e.Errorf("%d calls, %d iterations", calls, n)
 		}
@@ -152,7 +154,7 @@ var pressurePromises = []promise{
 		got := ""
 		h := collect(&got)
 		c, peer := e.pair(dataOnly(func(c *stream.Conn, p []byte) int { c.Pause(); return 0 }))
-		e.send(peer, "waits")
+		aetest.Send(e, peer, "waits")
 		e.until("a pause", func() bool { return e.el.FileEvents(c.FD()) == ae.None })
 		c.SetHandler(&h)
 		e.poll()
@@ -177,8 +179,8 @@ var pressurePromises = []promise{
 				return 1
 			}))
 		}
-		e.send(peers[0], "aaaa")
-		e.send(peers[1], "bbbb")
+		aetest.Send(e, peers[0], "aaaa")
+		aetest.Send(e, peers[1], "bbbb")
 		e.until("all", func() bool { return got == [2]string{"aaaa", "bbbb"} })
 	}},
 	{"ResumeByClose", "a Resume inside a Close of the same batch is not forgotten", both, func(e *env) {
@@ -190,7 +192,7 @@ var pressurePromises = []promise{
 			c.Pause()
 			return 1
 		}))
-		e.send(peer, "ab")
+		aetest.Send(e, peer, "ab")
 		e.until("a", func() bool { return got == "a" })
 		c.Write([]byte("x"))
 		dying.Abort()
@@ -200,12 +202,12 @@ var pressurePromises = []promise{
 	{"PausedDoesNotSpin", "a paused connection costs no iterations, whatever its peer does", both, func(e *env) {
 		c, peer := e.pair(dataOnly(func(c *stream.Conn, p []byte) int { return len(p) }))
 		c.Pause()
-		e.send(peer, "x")
+		aetest.Send(e, peer, "x")
 		e.must(anet.CloseWrite(peer))
 		if n := e.runFor(200 * time.Millisecond); n > 10 {
 			e.Errorf("%d iterations in 200 ms", n)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		if n := e.runFor(200 * time.Millisecond); n > 10 {
 			e.Errorf("after the peer's close: %d iterations in 200 ms", n)
 		}
@@ -215,11 +217,11 @@ var pressurePromises = []promise{
 		c, peer := e.pair(r.of(stream.Handler{Close: func(*stream.Conn, error) { e.el.Post(func(*ae.EventLoop) {}) }}))
 		c.Pause()
 		e.poll()
-		e.resetPeer(peer)
+		aetest.Reset(e, peer)
 		start := time.Now()
 		n := 0
-		for ; !r.closed() && time.Since(start) < patience; n++ {
-			_, err := e.el.ProcessEvents(allSteps)
+		for ; !r.closed() && time.Since(start) < testutil.Patience; n++ {
+			_, err := e.el.ProcessEvents(aetest.Iteration)
 			e.must(err)
 		}
 		e.ended(&r, unix.ECONNRESET)
@@ -232,7 +234,7 @@ var pressurePromises = []promise{
 		_, peer := e.pair(r.of(stream.Handler{EOF: func(*stream.Conn) {}}))
 		e.must(anet.CloseWrite(peer))
 		e.until("EOF", func() bool { return r.count("EOF") == 1 })
-		e.resetPeer(peer)
+		aetest.Reset(e, peer)
 		e.until("Close", r.closed)
 		if r.err == nil {
 			e.Error("no error")

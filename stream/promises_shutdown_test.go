@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -17,8 +20,8 @@ var shutdownPromises = []promise{
 		var clients []int
 		for range 5 {
 			c := e.connect(ln.Addr())
-			ae.Wait(c, ae.Writable, patience)
-			e.send(c, "hello")
+			ae.Wait(c, ae.Writable, testutil.Patience)
+			aetest.Send(e, c, "hello")
 			clients = append(clients, c)
 		}
 		over := false
@@ -30,8 +33,33 @@ var shutdownPromises = []promise{
 			e.Error("done though connections are open")
 		}
 		for _, c := range clients {
-			e.closePeer(c)
+			testutil.CloseNow(e, c)
 		}
+		e.until("done", func() bool { return over })
+	}},
+	{"WhoWaitedMayDial", "a client that is taken out of the backlog at the end can still be served by a connection to elsewhere", both, func(e *env) {
+		elsewhere := aetest.Listen(e)
+		backend := anet.LocalString(elsewhere)
+		ln := e.listen(stream.ListenConfig{}, &stream.Handler{Open: func(c *stream.Conn) {
+			stream.Join(c, e.l.Dial("tcp", backend, testutil.Patience, echoHandler))
+		}})
+		client := e.connect(ln.Addr())
+		ae.Wait(client, ae.Writable, testutil.Patience)
+		aetest.Send(e, client, "hello")
+		over := false
+		e.must(e.l.Shutdown(time.Minute, func() { over = true }))
+		server := -1
+		e.until("the connection", func() bool {
+			server, _, _ = anet.Accept(elsewhere)
+			return server >= 0 || over
+		})
+		if over {
+			e.Fatal("the client did not get its connection")
+		}
+		e.own(server)
+		e.until("what the client said", func() bool { n, _ := anet.Unread(server); return n == len("hello") })
+		testutil.CloseNow(e, client)
+		testutil.CloseNow(e, server)
 		e.until("done", func() bool { return over })
 	}},
 	{"EachIsTold", "each connection's Shutdown is called once, after its Open, also of one that was accepted or adopted just now", both, func(e *env) {
@@ -40,7 +68,7 @@ var shutdownPromises = []promise{
 		_, p0 := e.pair(rs[0].of(stream.Handler{Shutdown: tell}))
 		ln := e.listen(stream.ListenConfig{}, rs[1].of(stream.Handler{Shutdown: tell}))
 		p1 := e.connect(ln.Addr())
-		ae.Wait(p1, ae.Writable, patience)
+		ae.Wait(p1, ae.Writable, testutil.Patience)
 		fd, p2 := e.sockets()
 		e.own(p2)
 		over := 0
@@ -52,7 +80,7 @@ var shutdownPromises = []promise{
 			if got, end := e.receiveAll(p); got != "bye" || end != io.EOF {
 				e.Errorf("received %q, %v", got, end)
 			}
-			e.closePeer(p)
+			testutil.CloseNow(e, p)
 		}
 		e.until("done", func() bool { return over > 0 })
 		e.poll()
@@ -97,7 +125,7 @@ var shutdownPromises = []promise{
 		var r, dialling record
 		_, peer := e.pair(r.of(stream.Handler{Shutdown: func(*stream.Conn) {}}))
 		if e.network == "tcp" {
-			e.l.Dial("tcp", e.silent(), 0, dialling.of(stream.Handler{}))
+			e.l.Dial("tcp", aetest.SilentPort(e), 0, dialling.of(stream.Handler{}))
 		}
 		start, over := time.Now(), false
 		e.must(e.l.Shutdown(100*time.Millisecond, func() {
@@ -127,7 +155,7 @@ var shutdownPromises = []promise{
 		if got, end := e.receiveAll(peer); len(got) != 3<<20+3 || !strings.HasSuffix(got, "end") || end != io.EOF {
 			e.Errorf("%d bytes, %v", len(got), end)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 	}},
 	{"NothingNew", "a loop that shuts down takes nothing new, with ErrShutdown, also when it is done", both, func(e *env) {
@@ -139,7 +167,7 @@ var shutdownPromises = []promise{
 				if err != stream.ErrShutdown {
 					e.Errorf("a second Shutdown: %v", err)
 				}
-				e.closePeer(peer)
+				testutil.CloseNow(e, peer)
 				e.until("the end", func() bool { return e.l.Len() == 0 })
 				e.poll()
 			}
@@ -185,11 +213,11 @@ var shutdownPromises = []promise{
 				}}))
 				e.must(err)
 				c.Write(make([]byte, 10_000))
-				e.send(peer, "x")
+				aetest.Send(e, peer, "x")
 			}
 			if inside {
 				for range 3 {
-					el.ProcessEvents(allSteps | ae.DontWait)
+					el.ProcessEvents(aetest.Iteration | ae.DontWait)
 				}
 			} else {
 				l.Close()

@@ -3,14 +3,14 @@ package stream_test
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"golang.org/x/sys/unix"
 )
@@ -31,85 +31,57 @@ const (
 // TestPromises holds the package to every promise. The rows stand next to each
 // other by subject, in promises_*_test.go.
 func TestPromises(t *testing.T) {
-	warmUp(t)
+	testutil.StartPoller()
 	for _, group := range []struct {
-		name string
-		rows []promise
+		name     string
+		rows     []promise
+		parallel bool // they wait for most of the time, and share nothing
 	}{
-		{"Input", inputPromises},
-		{"Output", outputPromises},
-		{"Pressure", pressurePromises},
-		{"Ends", endsPromises},
-		{"Callbacks", callbackPromises},
-		{"Time", timePromises},
-		{"Descriptors", descriptorPromises},
-		{"Shutdown", shutdownPromises},
-		{"Dial", dialPromises},
-		{"Join", joinPromises},
-		{"Post", postPromises},
-		{"Group", groupPromises},
-		{"BadInput", badInputPromises},
-		{"Memory", memoryPromises},
+		{"Input", inputPromises, false},
+		{"Output", outputPromises, false},
+		{"Pressure", pressurePromises, true},
+		{"Ends", endsPromises, true},
+		{"Callbacks", callbackPromises, true},
+		{"Time", timePromises, true},
+		{"Descriptors", descriptorPromises, false},
+		{"Shutdown", shutdownPromises, true},
+		{"Dial", dialPromises, false},
+		{"Join", joinPromises, false},
+		{"Post", postPromises, false},
+		{"Group", groupPromises, false},
+		{"BadInput", badInputPromises, false},
+		{"Memory", memoryPromises, false},
 	} {
-		for _, p := range group.rows {
-			for network := range strings.FieldsSeq(p.nets) {
-				t.Run(group.name+"/"+p.name+"/"+network, func(t *testing.T) { keep(t, p, network) })
+		t.Run(group.name, func(t *testing.T) {
+			if group.parallel { // nobody can tell then which row it is that leaves something
+				t.Cleanup(testutil.NoLeak(t))
 			}
-		}
+			for _, p := range group.rows {
+				for network := range strings.FieldsSeq(p.nets) {
+					t.Run(p.name+"/"+network, func(t *testing.T) {
+						if group.parallel {
+							t.Parallel()
+						} else {
+							t.Cleanup(testutil.NoLeak(t)) // after all that the row cleans up
+						}
+						keep(t, p, network)
+					})
+				}
+			}
+		})
 	}
 }
 
-// keep runs one row, and looks for descriptors that it has left behind.
+// keep runs one row.
 func keep(t *testing.T, p promise, network string) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s breaks the promise: %s", ae.APIName(), p.says)
 		}
 	})
-	guard := time.AfterFunc(2*patience, func() { panic(t.Name() + " does not end, though it is promised that " + p.says) })
-	defer guard.Stop()
-
-	before := openDescriptors()
-	e := newEnv(t, network)
-	defer func() {
-		e.close()
-		if after := openDescriptors(); after != before {
-			t.Errorf("%d descriptors before, %d after", before, after)
-		}
-	}()
-	p.test(e)
+	defer testutil.Guard(t, 2*testutil.Patience, "the row does not end, though it is promised that "+p.says)()
+	p.test(newEnv(t, network))
 }
-
-// warmUp has the Go runtime open what it opens once.
-func warmUp(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.SetReadDeadline(time.Now())
-	r.Close()
-	w.Close()
-}
-
-// openDescriptors counts what the process has open.
-func openDescriptors() int {
-	n := 0
-	for fd := range uintptr(1024) { // what is left behind has low numbers
-		if _, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err == nil {
-			n++
-		}
-	}
-	return n
-}
-
-// patience is how long a test waits for what must happen. It is long because
-// machines are slow at times; no test waits for it to pass.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 20 * time.Second
-}()
 
 // env is what a row works with: a loop, and raw peers for its connections.
 type env struct {
@@ -117,61 +89,28 @@ type env struct {
 	network string
 	el      *ae.EventLoop
 	l       *stream.Loop
-	fds     map[int]bool // peers that are open
-	dir     string
 	first   int // listener for pairs, or 0
-	atEnd   []func()
 }
 
 func newEnv(t *testing.T, network string) *env {
-	e := &env{T: t, network: network, fds: map[int]bool{}}
+	e := &env{T: t, network: network}
 	e.el, e.l = e.newLoop()
 	return e
 }
 
+// newLoop returns a Loop that is closed, with its event loop, when the row ends.
 func (e *env) newLoop() (*ae.EventLoop, *stream.Loop) {
 	e.Helper()
-	el, err := ae.New(1 << 20)
-	if err != nil {
-		e.Fatal(err)
-	}
-	return el, stream.On(el)
-}
-
-func (e *env) close() {
-	for _, fn := range e.atEnd {
-		fn()
-	}
-	for fd := range e.fds {
-		unix.Close(fd)
-	}
-	e.l.Close()
-	if err := e.el.Close(); err != nil && !errors.Is(err, ae.ErrClosed) {
-		e.Error(err)
-	}
-	if e.dir != "" {
-		os.RemoveAll(e.dir)
-	}
+	el := aetest.Loop(e)
+	l := stream.On(el)
+	e.Cleanup(l.Close)
+	return el, l
 }
 
 // own has fd closed when the row ends.
 func (e *env) own(fd int) int {
-	e.fds[fd] = true
+	testutil.CloseLater(e, fd)
 	return fd
-}
-
-// closePeer closes a peer now.
-func (e *env) closePeer(fd int) {
-	e.Helper()
-	delete(e.fds, fd)
-	e.must(unix.Close(fd))
-}
-
-// resetPeer closes a TCP peer so that the other side sees a reset.
-func (e *env) resetPeer(fd int) {
-	e.Helper()
-	e.must(anet.SetLinger(fd, 0))
-	e.closePeer(fd)
 }
 
 func (e *env) must(err error) {
@@ -181,21 +120,10 @@ func (e *env) must(err error) {
 	}
 }
 
-// temp returns a directory whose name is short enough for the path of a socket.
-func (e *env) temp() string {
-	e.Helper()
-	if e.dir == "" {
-		dir, err := os.MkdirTemp("/tmp", "ae")
-		e.must(err)
-		e.dir = dir
-	}
-	return e.dir
-}
-
 // address is one to listen on.
 func (e *env) address() string {
 	if e.network == "unix" {
-		return fmt.Sprintf("%s/%d", e.temp(), time.Now().UnixNano())
+		return fmt.Sprintf("%s/%d", testutil.ShortDir(e), time.Now().UnixNano())
 	}
 	return "127.0.0.1:0"
 }
@@ -209,26 +137,15 @@ func (e *env) sockets() (a, b int) {
 		return a, b
 	}
 	if e.first == 0 {
-		e.first = e.tcpListener()
+		e.first = aetest.Listen(e)
 	}
 	return e.throughListener(e.first)
-}
-
-func (e *env) tcpListener() int {
-	e.Helper()
-	ln, err := anet.Listen("tcp", "127.0.0.1:0")
-	e.must(err)
-	return e.own(ln)
 }
 
 // throughListener returns an accepted socket and the one that has connected.
 func (e *env) throughListener(ln int) (a, b int) {
 	e.Helper()
-	b, err := anet.Connect("tcp", anet.LocalString(ln))
-	e.must(err)
-	_, err = ae.Wait(ln, ae.Readable, patience)
-	e.must(err)
-	a, _, err = anet.Accept(ln)
+	b, a, err := aetest.ConnectTo(ln)
 	e.must(err)
 	e.must(anet.SetNoDelay(a, true))
 	e.must(anet.SetNoDelay(b, true))
@@ -258,7 +175,7 @@ func (e *env) narrowPair(h *stream.Handler, size int) (c *stream.Conn, peer int)
 	if e.network == "unix" {
 		fd, peer = e.sockets()
 	} else {
-		ln := e.tcpListener()
+		ln := aetest.Listen(e)
 		e.must(anet.SetRecvBuffer(ln, size)) // a window that was offered cannot shrink
 		peer, fd = e.throughListener(ln)
 	}
@@ -278,36 +195,27 @@ func (e *env) adopt(fd int, h *stream.Handler) *stream.Conn {
 	return c
 }
 
-const allSteps = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
-
 // poll runs a few iterations that do not sleep: what was begun is done then, but
 // for what waits for a peer or a time.
 func (e *env) poll() {
 	e.Helper()
 	for range 3 {
-		_, err := e.el.ProcessEvents(allSteps | ae.DontWait)
-		e.must(err)
+		aetest.Step(e, e.el, aetest.Iteration|ae.DontWait)
 	}
 }
 
 // until runs the loop until cond, which is looked at every millisecond at least.
 func (e *env) until(what string, cond func() bool) {
 	e.Helper()
-	untilOn(e.T, e.el, what, cond)
+	untilOn(e, e.el, what, cond)
 }
 
+// untilOn is for another loop. What a condition asks of a peer no event tells.
 func untilOn(t testing.TB, el *ae.EventLoop, what string, cond func() bool) {
 	t.Helper()
 	tick := el.CreateTimeEvent(time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration { return time.Millisecond })
 	defer el.DeleteTimeEvent(tick)
-	for end := time.Now().Add(patience); !cond(); {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-		if _, err := el.ProcessEvents(allSteps); err != nil {
-			t.Fatal(err)
-		}
-	}
+	aetest.Await(t, el, aetest.Iteration, what, cond)
 }
 
 // runFor runs the loop for d, and returns how many iterations that took.
@@ -318,36 +226,7 @@ func (e *env) runFor(d time.Duration) int {
 		over = true
 		return ae.NoMore
 	})
-	n := 0
-	for ; !over; n++ {
-		_, err := e.el.ProcessEvents(allSteps)
-		e.must(err)
-	}
-	return n
-}
-
-// send has a peer send s, which must fit into the kernel's buffers.
-func (e *env) send(peer int, s string) {
-	e.Helper()
-	if n, err := anet.Write(peer, []byte(s)); err != nil || n != len(s) {
-		e.Fatalf("send %d bytes: %d, %v", len(s), n, err)
-	}
-}
-
-// take reads what there is for a peer, and returns io.EOF, an errno, or nil.
-func take(peer int) (string, error) {
-	var all []byte
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := anet.Read(peer, buf)
-		all = append(all, buf[:n]...)
-		switch {
-		case err == anet.ErrWouldBlock:
-			return string(all), nil
-		case err != nil:
-			return string(all), err
-		}
-	}
+	return aetest.Await(e, e.el, aetest.Iteration, "time", func() bool { return over })
 }
 
 // receive runs the loop until a peer has received want, and no more.
@@ -355,7 +234,7 @@ func (e *env) receive(peer int, want string) {
 	e.Helper()
 	got := ""
 	e.until(fmt.Sprintf("%.40q", want), func() bool {
-		more, err := take(peer)
+		more, err := aetest.Receive(peer)
 		if got += more; err != nil || len(got) > len(want) {
 			e.Fatalf("received %.40q, %v; want %.40q", got, err, want)
 		}
@@ -372,7 +251,7 @@ func (e *env) receiveAll(peer int) (got string, end error) {
 	e.Helper()
 	var all strings.Builder
 	e.until("an end", func() bool {
-		more, err := take(peer)
+		more, err := aetest.Receive(peer)
 		all.WriteString(more)
 		end = err
 		return err != nil
@@ -457,28 +336,12 @@ func collect(s *string) stream.Handler {
 	}}
 }
 
-// Some tests need a process of their own: it is the test binary, and AE_CHILD
-// tells it what to do instead of testing. A child that fails panics.
-var children = map[string]func(){}
-
-func TestMain(m *testing.M) {
-	if name := os.Getenv("AE_CHILD"); name != "" {
-		children[name]()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 // runChild runs a child to its end, and returns what it has printed.
-func runChild(t *testing.T, name string, env ...string) string {
+func runChild(t testing.TB, name string, env ...string) string {
 	t.Helper()
-	args := append(strings.Fields(os.Getenv("AE_EXEC")), os.Args[0])
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(append(os.Environ(), "AE_CHILD="+name), env...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("child %s: %v\n%s", name, err, out)
-	}
-	return strings.TrimSpace(string(out))
+	cmd := testutil.Command(nil, name)
+	cmd.Env = append(cmd.Env, env...)
+	return strings.TrimSpace(testutil.Run(t, cmd))
 }

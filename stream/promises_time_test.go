@@ -8,6 +8,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 )
 
@@ -42,13 +44,13 @@ var timePromises = []promise{
 		var last time.Time
 		for i := range 8 {
 			if i%2 == 0 {
-				e.send(peer, "x")
+				aetest.Send(e, peer, "x")
 			} else {
 				c.Write([]byte("y"))
 			}
 			last = time.Now()
 			e.runFor(idle / 4)
-			take(peer)
+			aetest.Receive(peer)
 		}
 		if r.closed() {
 			e.Fatal("ended though bytes moved")
@@ -120,7 +122,7 @@ var timePromises = []promise{
 		if d := time.Since(start); d < 150*time.Millisecond {
 			e.Errorf("the third Idle is over after %v", d)
 		}
-		e.closePeer(peer)
+		testutil.CloseNow(e, peer)
 		e.ended(&r, nil)
 	}},
 	{"Deadline", "SetDeadline ends with ErrTimeout, whatever moves, also while Close waits; the zero time undoes it", both, func(e *env) {
@@ -136,7 +138,7 @@ var timePromises = []promise{
 		c3.Close()
 		e.until("Close", func() bool {
 			anet.Write(peer, []byte("x"))
-			take(peer)
+			aetest.Receive(peer)
 			return r.closed()
 		})
 		if d := time.Since(start); d < 150*time.Millisecond || d > slack {
@@ -166,7 +168,7 @@ var timePromises = []promise{
 		e.own(peer)
 		c, err := l.Adopt(fd, r.of(stream.Handler{}))
 		e.must(err)
-		el.ProcessEvents(allSteps | ae.DontWait)
+		el.ProcessEvents(aetest.Iteration | ae.DontWait)
 		at := time.Now().Add(100 * time.Millisecond)
 		c.SetDeadline(at)
 		e.must(c.MoveTo(e.l))

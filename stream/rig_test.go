@@ -1,32 +1,15 @@
 package stream
 
 import (
-	"errors"
-	"net"
-	"os"
-	"runtime/debug"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
-	"golang.org/x/sys/unix"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
-// rigPatience is how long these tests wait for what must happen. No test waits for
-// it to pass. AE_PATIENCE makes it shorter where failures are expected.
-var rigPatience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 20 * time.Second
-}()
-
-const (
-	rigIteration = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
-	rigLook      = rigIteration | ae.DontWait
-)
+const rigLook = aetest.Iteration | ae.DontWait
 
 // rig is a loop for connections, on the goroutine of the test.
 type rig struct {
@@ -37,27 +20,16 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	el, err := ae.New(1 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	el := aetest.Loop(t)
 	r := &rig{t: t, el: el, l: On(el)}
-	t.Cleanup(func() {
-		r.within("Loop.Close", r.l.Close)
-		if err := el.Close(); err != nil && !errors.Is(err, ae.ErrClosed) {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { r.within("Loop.Close", r.l.Close) })
 	return r
 }
 
-// within panics if f does not come back.
+// within ends the process if f does not come back.
 func (r *rig) within(what string, f func()) {
-	guard := time.AfterFunc(rigPatience, func() {
-		debug.SetTraceback("all")
-		panic(r.t.Name() + ": " + what + " does not come back")
-	})
-	defer guard.Stop()
+	r.t.Helper()
+	defer testutil.Guard(r.t, testutil.Patience, what+" does not come back")()
 	f()
 }
 
@@ -75,24 +47,11 @@ func (r *rig) pair(h *Handler) (c *Conn, peer int) {
 // tcp is pair over TCP.
 func (r *rig) tcp(h *Handler) (c *Conn, peer int) {
 	r.t.Helper()
-	ln, err := anet.Listen("tcp", "127.0.0.1:0")
+	peer, fd, err := aetest.ConnectTCP()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer anet.Close(ln)
-	peer, err = anet.Connect("tcp", anet.LocalString(ln))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.own(peer)
-	if _, err := ae.Wait(ln, ae.Readable, rigPatience); err != nil {
-		r.t.Fatal(err)
-	}
-	fd, _, err := anet.Accept(ln)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return r.adopt(fd, h), peer
+	return r.adopt(fd, h), r.own(peer)
 }
 
 func (r *rig) adopt(fd int, h *Handler) *Conn {
@@ -106,47 +65,29 @@ func (r *rig) adopt(fd int, h *Handler) *Conn {
 	return c
 }
 
-// own closes fd at the end, with whatever it names then: a test that closes it
-// itself dups something over it, or uses hangUp.
+// own has fd closed at the end.
 func (r *rig) own(fd int) int {
-	f := os.NewFile(uintptr(fd), "peer")
-	r.t.Cleanup(func() { f.Close() })
+	testutil.CloseLater(r.t, fd)
 	return fd
 }
 
 // look runs one iteration that does not sleep.
 func (r *rig) look() {
 	r.t.Helper()
-	r.within("an iteration", func() {
-		if _, err := r.el.ProcessEvents(rigLook); err != nil {
-			r.t.Fatal(err)
-		}
-	})
+	aetest.Step(r.t, r.el, rigLook)
 }
 
-// until runs the loop until done.
+// until runs the loop until done, which is asked each time that it is about to sleep
+// as well: nothing else than what is waited for need wake it.
 func (r *rig) until(what string, done func() bool) {
 	r.t.Helper()
-	late := false
-	guard := r.el.CreateTimeEvent(rigPatience, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
-		late = true
-		return ae.NoMore
-	})
-	defer r.el.DeleteTimeEvent(guard)
 	over := false
 	defer r.el.SetDontWait(false)
 	defer r.el.AddBeforeSleep(func(el *ae.EventLoop) { // behind the Loop's
 		over = over || done()
 		el.SetDontWait(over)
 	})()
-	for !over && !done() {
-		if late {
-			r.t.Fatalf("waited %v in vain: %s", rigPatience, what)
-		}
-		if _, err := r.el.ProcessEvents(rigIteration); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	aetest.Await(r.t, r.el, aetest.Iteration, what, func() bool { return over || done() })
 }
 
 // settled runs the loop until it has nothing to do.
@@ -165,59 +106,14 @@ func (r *rig) panics(want any) {
 			r.t.Errorf("panic %v, want %v", got, want)
 		}
 	}()
-	for range 20 {
-		r.look()
-	}
-}
-
-// send writes to the peer's end.
-func (r *rig) send(fd int, s string) {
-	r.t.Helper()
-	if n, err := anet.Write(fd, []byte(s)); err != nil || n != len(s) {
-		r.t.Fatalf("write %q: %d, %v", s, n, err)
-	}
-}
-
-// received reads what the peer has got: all that is there, and what ended it.
-func (r *rig) received(fd int) (string, error) {
-	var all []byte
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := anet.Read(fd, buf)
-		all = append(all, buf[:n]...)
-		if err == anet.ErrWouldBlock {
-			return string(all), nil
-		}
-		if err != nil {
-			return string(all), err
-		}
-	}
-}
-
-// isOpen reports whether fd names a file.
-func isOpen(fd int) bool {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil
+	r.settled()
 }
 
 // allOf is a Data that takes everything.
 func allOf(_ *Conn, p []byte) int { return len(p) }
 
-// descriptors counts those that are open below 4,096, without opening one. Those of
-// the Go runtime's own poller come when package net is first used.
-func descriptors() (n int) {
-	netPoller()
-	for fd := range 4096 {
-		if isOpen(fd) {
-			n++
-		}
-	}
-	return n
+// descriptors counts those that are open.
+func descriptors() int {
+	testutil.StartPoller()
+	return len(testutil.OpenDescriptors())
 }
-
-var netPoller = sync.OnceFunc(func() {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err == nil {
-		ln.Close()
-	}
-})

@@ -1,62 +1,81 @@
 package stream
 
 import (
+	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/internal/testutil"
 )
 
-// The wheel against a sorted list: nobody is found early, or later than a slot of
-// the first ring after it was due and the wheel was looked at.
-func TestWheelAgainstAList(t *testing.T) {
-	for seed := range uint64(30) {
+// The wheel against a list: nobody is lost, or found early, or later than a slot of
+// the first ring after it was due and the wheel was looked at, and the alarm rings
+// for the first. AE_LONG=1 makes it ten times as many.
+func TestTheWheelAgreesWithAList(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(40)
+	if testutil.Long() {
+		seeds *= 10
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 7))
-		var w wheel
-		now := rng.Int64N(int64(time.Hour))
-		w.now = now
-		due := map[*Conn]int64{}
-		conns := make([]*Conn, 60)
+		// Few, over any time, or many, over those that the rings begin and end with.
+		conns, steps, begin := make([]*Conn, 60), 2000, int64(time.Hour)
+		spans := []time.Duration{0, 20 * time.Millisecond, time.Second, 2 * time.Second, time.Minute, 70 * time.Second, 3 * time.Hour}
+		span := func() int64 { return int64(spans[rng.IntN(len(spans))]) }
+		if seed%2 == 1 {
+			conns, steps, begin = conns[:20], 1500, 1<<40
+			span = func() int64 { return 1 << (10 + rng.IntN(33)) }
+		}
 		for i := range conns {
 			conns[i] = &Conn{slot: unplaced}
 		}
-		spans := []time.Duration{0, 20 * time.Millisecond, time.Second, 2 * time.Second, time.Minute, 70 * time.Second, 3 * time.Hour}
-		for range 3000 {
+		var w wheel
+		now := rng.Int64N(begin)
+		w.now = now
+		due := map[*Conn]int64{}
+		known := map[*Conn]int64{} // when it was due, or placed if that was later
+		for range steps {
 			c := conns[rng.IntN(len(conns))]
+			looked := false
 			switch rng.IntN(4) {
 			case 0, 1:
-				span := spans[rng.IntN(len(spans))]
-				due[c] = now + rng.Int64N(int64(span)+1) - 1000
+				due[c] = now + rng.Int64N(span()+1) - 1000*rng.Int64N(2)
+				known[c] = max(due[c], now)
 				w.place(c, due[c])
 			case 2:
 				w.remove(c)
 				delete(due, c)
 			default:
-				// The alarm rings at its time, or late.
 				at, ok := w.next()
 				if ok != (len(due) > 0) {
 					t.Fatalf("seed %d: next says %v with %d in the wheel", seed, ok, len(due))
 				}
-				if !ok {
-					now += rng.Int64N(int64(time.Minute))
-					w.advance(now, nil)
-					continue
+				// The alarm rings at its time, or late, or another looks before it.
+				if ok && rng.IntN(3) > 0 {
+					now = max(now, at)
 				}
-				now = max(now, at)
-				if rng.IntN(3) == 0 {
-					now += rng.Int64N(int64(spans[rng.IntN(len(spans))]) + 1)
+				if !ok || rng.IntN(2) == 0 {
+					now += rng.Int64N(span() + 1)
 				}
+				looked = true
 				w.advance(now, func(c *Conn) {
-					if due[c] > now {
-						w.place(c, due[c]) // put off
-						return
+					at, ok := due[c]
+					switch {
+					case !ok:
+						t.Fatalf("seed %d: a look at one that is not in the wheel", seed)
+					case at > now:
+						w.place(c, at) // put off
+					default:
+						delete(due, c)
 					}
-					delete(due, c)
 				})
 			}
+			first := int64(math.MaxInt64)
 			for c, d := range due {
+				first = min(first, known[c])
 				if now-d > 1<<fine {
 					t.Fatalf("seed %d: one is not found though it was due %v ago", seed, time.Duration(now-d))
 				}
@@ -64,21 +83,14 @@ func TestWheelAgainstAList(t *testing.T) {
 					t.Fatalf("seed %d: one is lost", seed)
 				}
 			}
-			if at, ok := w.next(); ok && len(due) > 0 {
-				first := slices.Min(slices.Collect(values(due)))
-				if at > max(first, now)+1<<fine {
-					t.Fatalf("seed %d: the alarm is %v late", seed, time.Duration(at-first))
-				}
+			if len(due) == 0 {
+				continue
 			}
-		}
-	}
-}
-
-func values(m map[*Conn]int64) func(yield func(int64) bool) {
-	return func(yield func(int64) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
+			if !looked {
+				first = max(first, now)
+			}
+			if at, ok := w.next(); !ok || at > first+1<<fine {
+				t.Fatalf("seed %d: the alarm is %v late (%v)", seed, time.Duration(at-first), ok)
 			}
 		}
 	}
@@ -87,6 +99,7 @@ func values(m map[*Conn]int64) func(yield func(int64) bool) {
 // Idle of a minute on 100,000 connections that are active each second costs fewer
 // than 2,000 looks a second.
 func TestWheelLooks(t *testing.T) {
+	t.Parallel()
 	const n, idle = 100_000, int64(time.Minute)
 	rng := rand.New(rand.NewPCG(1, 1))
 	var w wheel

@@ -9,25 +9,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// patience is how long a test waits for what must happen. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 30 * time.Second
-}()
-
-func soon() time.Time { return time.Now().Add(patience) }
 
 // chat is a server that runs in this process until the test ends.
 type chat struct {
@@ -37,40 +27,13 @@ type chat struct {
 
 func start(t testing.TB, idle time.Duration, limit int) chat {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := serve(ctx, "127.0.0.1:0", "127.0.0.1:0", idle, limit, w)
-		w.CloseWithError(errors.Join(io.EOF, err))
-		ended <- err
-	}()
-	addr, url := addresses(t, r)
-	stop := sync.OnceValue(func() error {
-		cancel()
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(patience):
-			return errors.New("the server does not end")
-		}
+	addrs, stop := testutil.Serve(t, 2, func(ctx context.Context, out io.Writer) error {
+		return serve(ctx, "127.0.0.1:0", "127.0.0.1:0", idle, limit, out)
 	})
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return chat{addr, url, stop}
+	return chat{addrs[0], url(addrs[1]), stop}
 }
 
-// addresses reads what a server says when it starts.
-func addresses(t testing.TB, r io.Reader) (addr, url string) {
-	t.Helper()
-	if _, err := fmt.Fscanf(r, "listening on %s\nhttp on %s\n", &addr, &url); err != nil {
-		t.Fatalf("the server does not say where it listens: %v", err)
-	}
-	return addr, "http://" + url + "/"
-}
+func url(addr string) string { return "http://" + addr + "/" }
 
 // peer is a client.
 type peer struct {
@@ -81,12 +44,12 @@ type peer struct {
 
 func dial(t testing.TB, addr string) *peer {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, testutil.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(soon())
+	c.SetDeadline(testutil.Deadline())
 	return &peer{c, t, bufio.NewReader(c)}
 }
 
@@ -314,7 +277,7 @@ func TestWhoDoesNotReadIsDroppedAndTheOthersGetEverything(t *testing.T) {
 // post returns the status and the answer.
 func post(t testing.TB, url, text string) string {
 	t.Helper()
-	c := http.Client{Timeout: patience}
+	c := http.Client{Timeout: testutil.Patience}
 	r, err := c.Post(url, "text/plain", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
@@ -398,7 +361,7 @@ func TestPostsWhileTheServerEnds(t *testing.T) {
 		going := make(chan bool, 4)
 		for range 4 {
 			wg.Go(func() {
-				client := http.Client{Timeout: patience, Transport: &http.Transport{}}
+				client := http.Client{Timeout: testutil.Patience, Transport: &http.Transport{}}
 				defer client.CloseIdleConnections()
 				for n := 0; ; n++ {
 					r, err := client.Post(c.url+"lobby", "text/plain", strings.NewReader("hello"))
@@ -452,40 +415,15 @@ func TestTheServerEndsWithALastWord(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	for end := soon(); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
-		}
-	}
-}
-
-// spawn runs the server in a process of its own.
-func spawn(t testing.TB, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "CHAT_MAIN=1")
-	t.Cleanup(func() {
-		if cmd.Process != nil {
-			cmd.Process.Kill()
-			cmd.Wait()
-		}
-	})
-	return cmd
+	testutil.GoroutinesComeTo(t, goroutines)
 }
 
 func TestSignalsEndTheProcessWell(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		cmd := spawn(t, "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-idle", "1m", "-limit", "100000")
-		out, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		addr, url := addresses(t, out)
-		g := guests(t, addr, 2)
-		if got := post(t, url+"lobby", "hello"); got != "200 2" {
+		cmd := testutil.Command(nil, "chat", "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-idle", "1m", "-limit", "100000")
+		addrs, _ := testutil.Spawn(t, cmd, 2, cmd.StderrPipe)
+		g := guests(t, addrs[0], 2)
+		if got := post(t, url(addrs[1])+"lobby", "hello"); got != "200 2" {
 			t.Errorf("answered %q", got)
 		}
 		if err := cmd.Process.Signal(sig); err != nil {
@@ -520,20 +458,13 @@ func TestBadArguments(t *testing.T) {
 		{1, "-listen " + taken.Addr().String()},
 		{1, "-listen 127.0.0.1:0 -http " + taken.Addr().String()},
 	} {
-		cmd := spawn(t, strings.Fields(c.args)...)
-		var exit *exec.ExitError
-		out, err := cmd.CombinedOutput()
-		if !errors.As(err, &exit) || exit.ExitCode() != c.code || len(out) == 0 {
-			t.Errorf("chat %s: %v, %q; want exit code %d", c.args, err, out, c.code)
+		code, out := testutil.Exit(t, testutil.Command(nil, "chat", strings.Fields(c.args)...))
+		if code != c.code || out == "" {
+			t.Errorf("chat %s: exit code %d, %q; want %d", c.args, code, out, c.code)
 		}
 	}
 }
 
-// TestMain is the server if CHAT_MAIN is set.
-func TestMain(m *testing.M) {
-	if os.Getenv("CHAT_MAIN") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+func init() { testutil.Child("chat", main) }

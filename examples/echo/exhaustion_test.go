@@ -1,49 +1,39 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae/internal/testutil"
 )
 
-// spawn runs the server in a process of its own, wrapped in other commands if
-// there are any. It returns where the server listens and the lines that it
-// writes to its standard error.
-func spawn(t testing.TB, env []string, wrap ...string) (addr string, log *lines) {
+// spawn runs the server in a process of its own, with a limit on its descriptors
+// if that is not 0, and wrapped in other commands if there are any. It returns
+// where the server listens and the lines that it writes to its standard error.
+func spawn(t testing.TB, nofile int, wrap ...string) (addr string, log *lines) {
 	t.Helper()
 	cmd := testutil.Command(wrap, "serve")
-	cmd.Env = append(cmd.Env, env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if nofile > 0 {
+		testutil.LimitDescriptors(cmd, nofile)
+	}
 	log = &lines{}
 	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with whatever it is wrapped in
-		cmd.Wait()
+		if t.Failed() {
+			t.Log(log)
+		}
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the server did not start: %v\n%s", err, log)
-	}
-	return strings.TrimSpace(strings.TrimPrefix(line, "echo: listening on")), log
+	addrs, _ := testutil.Spawn(t, cmd, 1, cmd.StdoutPipe)
+	return addrs[0], log
 }
 
 // Whoever takes the messages may end before the server does.
 func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
-	addr, _ := spawn(t, []string{"ECHO_NOFILE=32"}, "sh", "-c", `("$0" "$@" 2>&1 >&3 | true) 3>&1`)
+	addr, _ := spawn(t, 32, "sh", "-c", `("$0" "$@" 2>&1 >&3 | true) 3>&1`)
 	first := dial(t, "tcp", addr)
 	for range 50 { // more than it has descriptors for, which is worth a message
 		dial(t, "tcp", addr)
@@ -73,7 +63,7 @@ func (l *lines) String() string {
 func TestOutOfDescriptorsExistingClientsAreServed(t *testing.T) {
 	const limit, clients = 64, 120
 	began := time.Now()
-	addr, log := spawn(t, []string{fmt.Sprint("ECHO_NOFILE=", limit)})
+	addr, log := spawn(t, limit)
 	var conns []net.Conn
 	first := dial(t, "tcp", addr)
 	roundTrip(t, first, "the first")

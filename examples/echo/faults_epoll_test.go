@@ -13,7 +13,7 @@ import (
 func TestFaultsInRegistrationCloseThatClient(t *testing.T) {
 	for _, errno := range []string{"ENOMEM", "ENOSPC"} {
 		t.Run(errno, func(t *testing.T) {
-			addr, _ := underStrace(t, "/dev/null", nil, "trace=epoll_ctl", "inject=epoll_ctl:error="+errno+":when=3")
+			addr, _ := underStrace(t, "/dev/null", 0, "trace=epoll_ctl", "inject=epoll_ctl:error="+errno+":when=3")
 			c := dial(t, "tcp", addr)
 			if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
 				t.Errorf("%d bytes, %v", n, err)
@@ -27,7 +27,7 @@ func TestFaultsInRegistrationCloseThatClient(t *testing.T) {
 // of the next one with its number would meet that of a file that is gone.
 func TestAClientThatGoesIsTakenOffTheLoop(t *testing.T) {
 	file := t.TempDir() + "/registrations"
-	addr, _ := underStrace(t, file, nil, "trace=epoll_ctl")
+	addr, _ := underStrace(t, file, 0, "trace=epoll_ctl")
 	for range 3 {
 		c := dial(t, "tcp", addr)
 		roundTrip(t, c, "hello")

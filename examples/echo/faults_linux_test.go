@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -15,7 +14,7 @@ import (
 func TestFaultsInAcceptCostNobodyTheConnection(t *testing.T) {
 	for _, errno := range []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROTO", "EINTR", "EAGAIN"} {
 		t.Run(errno, func(t *testing.T) {
-			addr, log := underStrace(t, "/dev/null", nil, "trace=accept4", "inject=accept4:error="+errno+":when=1..2")
+			addr, log := underStrace(t, "/dev/null", 0, "trace=accept4", "inject=accept4:error="+errno+":when=1..2")
 			for range 3 {
 				roundTrip(t, dial(t, "tcp", addr), "hello")
 			}
@@ -32,7 +31,7 @@ func TestFaultsInReadAndWriteLoseNoByte(t *testing.T) {
 		"inject=sendto:error=EINTR:when=1+2", "inject=sendto:error=EAGAIN:when=1+2",
 	} {
 		t.Run(inject, func(t *testing.T) {
-			addr, _ := underStrace(t, "/dev/null", nil, "trace=recvfrom,sendto", inject)
+			addr, _ := underStrace(t, "/dev/null", 0, "trace=recvfrom,sendto", inject)
 			c := dial(t, "tcp", addr)
 			for range 50 {
 				roundTrip(t, c, "hello")
@@ -43,7 +42,7 @@ func TestFaultsInReadAndWriteLoseNoByte(t *testing.T) {
 }
 
 func TestAReadErrorCostsThatClientOnly(t *testing.T) {
-	addr, log := underStrace(t, "/dev/null", nil, "trace=recvfrom", "inject=recvfrom:error=EIO:when=1")
+	addr, log := underStrace(t, "/dev/null", 0, "trace=recvfrom", "inject=recvfrom:error=EIO:when=1")
 	c := dial(t, "tcp", addr)
 	c.Write([]byte("x"))
 	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
@@ -63,7 +62,7 @@ func TestOutOfDescriptorsTheServerDoesNotSpin(t *testing.T) {
 	const limit, clients = 64, 100
 	began := time.Now()
 	file := t.TempDir() + "/accepts"
-	addr, _ := underStrace(t, file, []string{fmt.Sprint("ECHO_NOFILE=", limit)}, "trace=accept4")
+	addr, _ := underStrace(t, file, limit, "trace=accept4")
 	first := dial(t, "tcp", addr)
 	for range clients {
 		dial(t, "tcp", addr)
@@ -84,7 +83,7 @@ func TestOutOfDescriptorsTheServerDoesNotSpin(t *testing.T) {
 }
 
 // underStrace runs the server under strace, which writes to file, or to nowhere.
-func underStrace(t *testing.T, file string, env []string, expressions ...string) (addr string, log *lines) {
+func underStrace(t *testing.T, file string, nofile int, expressions ...string) (addr string, log *lines) {
 	t.Helper()
-	return spawn(t, env, testutil.Strace(t, file, expressions...)...)
+	return spawn(t, nofile, testutil.Strace(t, file, expressions...)...)
 }

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -25,39 +23,11 @@ import (
 // it listens. stop ends it earlier, and returns what serve returned.
 func start(t testing.TB, addr string) (network, at string, stop func() error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := serve(ctx, addr, w)
-		w.CloseWithError(errors.Join(io.EOF, err))
-		ended <- err
-	}()
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	go io.Copy(io.Discard, r)
-
-	stopped := false
-	stop = func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		cancel()
-		return <-ended
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	at = strings.TrimSpace(strings.TrimPrefix(line, "echo: listening on"))
+	addrs, stop := testutil.Serve(t, 1, func(ctx context.Context, out io.Writer) error { return serve(ctx, addr, out) })
 	if strings.HasPrefix(addr, "unix:") {
 		return "unix", strings.TrimPrefix(addr, "unix:"), stop
 	}
-	return "tcp", at, stop
+	return "tcp", addrs[0], stop
 }
 
 func dial(t testing.TB, network, addr string) net.Conn {
@@ -67,14 +37,14 @@ func dial(t testing.TB, network, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(testutil.Patience))
+	c.SetDeadline(testutil.Deadline())
 	return c
 }
 
 // roundTrip fails the test unless c is served.
 func roundTrip(t testing.TB, c net.Conn, msg string) {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(testutil.Patience))
+	c.SetDeadline(testutil.Deadline())
 	if _, err := io.WriteString(c, msg); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +134,7 @@ func TestAPeerThatNeverReadsGetsStuck(t *testing.T) {
 	}
 
 	// What was taken is kept: it all comes back once the peer reads.
-	bad.SetDeadline(time.Now().Add(testutil.Patience))
+	bad.SetDeadline(testutil.Deadline())
 	if err := bad.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -282,13 +252,7 @@ func TestShutdownLeavesNothing(t *testing.T) {
 	if after := len(testutil.OpenDescriptors()); after > before {
 		t.Errorf("%d descriptors are open, before %d", after, before)
 	}
-	for range 1000 {
-		if runtime.NumGoroutine() <= goroutines {
-			return
-		}
-		runtime.Gosched()
-	}
-	t.Errorf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
+	testutil.GoroutinesComeTo(t, goroutines)
 }
 
 // The number of a client that has gone may be somebody else's when the server
@@ -328,14 +292,6 @@ func TestMain(m *testing.M) { testutil.Main(m) }
 // Some tests need the server in a process of its own.
 func init() {
 	testutil.Child("serve", func() {
-		if n := os.Getenv("ECHO_NOFILE"); n != "" {
-			var lim syscall.Rlimit
-			fmt.Sscan(n, &lim.Cur)
-			lim.Max = lim.Cur
-			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-				panic(err)
-			}
-		}
 		os.Args = []string{"echo", "-addr", "127.0.0.1:0"}
 		main()
 	})

@@ -9,24 +9,14 @@ import (
 	"log"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// patience is how long a test waits for what must happen. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 30 * time.Second
-}()
 
 // pitfall 5: redis#246, gnet#367, netpoll#311. Out of descriptors, a server goes on serving
 // those it has, takes the others as descriptors return, and does not spin.
@@ -36,7 +26,7 @@ func TestOutOfDescriptorsItNeitherSpinsNorClosesAClient(t *testing.T) {
 	addr, end := startWith(t, limit)
 	var waiting, served []net.Conn
 	for range clients {
-		c, err := net.DialTimeout("tcp", addr, patience) // the backlog takes those whom the server cannot
+		c, err := net.DialTimeout("tcp", addr, testutil.Patience) // the backlog takes those whom the server cannot
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +46,7 @@ func TestOutOfDescriptorsItNeitherSpinsNorClosesAClient(t *testing.T) {
 		c.Close()
 	}
 	for i, c := range append(waiting, served[0]) {
-		if !answers(t, c, patience) {
+		if !answers(t, c, testutil.Patience) {
 			t.Fatalf("client %d of those who wait gets no answer", i)
 		}
 	}
@@ -112,6 +102,9 @@ func TestAnEchoAllocatesNothing(t *testing.T) {
 // taken from it comes back.
 func TestARestWaitsForRoom(t *testing.T) {
 	el, a, b := connect(t)
+	if err := anet.SetSendBuffer(b, 4096); err != nil { // a rest goes in parts
+		t.Fatal(err)
+	}
 	if got := el.FileEvents(b); got != ae.Readable {
 		t.Fatalf("an idle client is watched for %v", got)
 	}
@@ -180,40 +173,27 @@ func until(t *testing.T, el *ae.EventLoop, done func() bool) {
 		if _, err := el.ProcessEvents(ae.AllEvents | ae.DontWait); err != nil {
 			t.Fatal(err)
 		}
-		if time.Since(began) > patience {
-			t.Fatalf("waited %v in vain", patience)
+		if time.Since(began) > testutil.Patience {
+			t.Fatalf("waited %v in vain", testutil.Patience)
 		}
 	}
 }
 
 // startWith runs the server in a process that may open limit descriptors. end
 // ends it, and returns how many iterations it made and its CPU time.
-func startWith(t *testing.T, limit uint64) (addr string, end func() (int, time.Duration)) {
+func startWith(t *testing.T, limit int) (addr string, end func() (int, time.Duration)) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprint("HELLO_NOFILE=", limit))
+	cmd := testutil.Command(nil, "serve")
+	testutil.LimitDescriptors(cmd, limit)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-
-	lines := bufio.NewReader(out)
-	addr, err = lines.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(addr), func() (iterations int, cpu time.Duration) {
+	addrs, out := testutil.Spawn(t, cmd, 1, cmd.StdoutPipe)
+	return addrs[0], func() (iterations int, cpu time.Duration) {
 		stdin.Close()
-		if _, err := fmt.Fscan(lines, &iterations); err != nil {
+		if _, err := fmt.Fscan(out, &iterations); err != nil {
 			t.Fatal(err)
 		}
 		if err := cmd.Wait(); err != nil {
@@ -223,15 +203,12 @@ func startWith(t *testing.T, limit uint64) (addr string, end func() (int, time.D
 	}
 }
 
-// TestMain is a server instead if HELLO_NOFILE says how many descriptors it may
-// have: what main does, with the iterations counted, until stdin ends.
-func TestMain(m *testing.M) {
-	var limit syscall.Rlimit
-	if n, _ := fmt.Sscan(os.Getenv("HELLO_NOFILE"), &limit.Cur); n == 0 {
-		os.Exit(m.Run())
-	}
-	limit.Max = limit.Cur
-	check(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+func init() { testutil.Child("serve", serveUntilStdinEnds) }
+
+// serveUntilStdinEnds does what main does, with the iterations counted.
+func serveUntilStdinEnds() {
 	el, err := ae.New(10_000)
 	check(err)
 	ln, err := anet.Listen("tcp", "127.0.0.1:0")

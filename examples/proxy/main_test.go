@@ -20,19 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 )
-
-// patience is how long a test waits for what must happen. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 30 * time.Second
-}()
-
-func soon() time.Time { return time.Now().Add(patience) }
 
 // start runs a proxy in this process until the test ends, and returns where it
 // listens. stop ends it earlier, and returns what serve returned.
@@ -40,39 +30,8 @@ func start(t testing.TB, cfg config) (addr string, stop func() error) {
 	t.Helper()
 	cfg.listen = "127.0.0.1:0"
 	cfg.loops = max(1, cfg.loops)
-	ctx, cancel := context.WithCancel(context.Background())
-	r, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := serve(ctx, cfg, w)
-		w.CloseWithError(errors.Join(io.EOF, err))
-		ended <- err
-	}()
-	addr = address(t, r)
-	stop = sync.OnceValue(func() error {
-		cancel()
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(patience):
-			return errors.New("the proxy does not end")
-		}
-	})
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return addr, stop
-}
-
-// address reads what a proxy says when it starts.
-func address(t testing.TB, r io.Reader) (addr string) {
-	t.Helper()
-	if _, err := fmt.Fscanf(r, "listening on %s\n", &addr); err != nil {
-		t.Fatalf("the proxy does not say where it listens: %v", err)
-	}
-	return addr
+	addrs, stop := testutil.Serve(t, 1, func(ctx context.Context, out io.Writer) error { return serve(ctx, cfg, out) })
+	return addrs[0], stop
 }
 
 // server accepts connections, and has serve called for each on a goroutine.
@@ -89,7 +48,7 @@ func server(t testing.TB, serve func(c *net.TCPConn)) (addr string) {
 			if err != nil {
 				return
 			}
-			c.SetDeadline(soon())
+			c.SetDeadline(testutil.Deadline())
 			go serve(c.(*net.TCPConn))
 		}
 	}()
@@ -112,12 +71,12 @@ func accepting(t testing.TB) (addr string, conns chan *net.TCPConn) {
 
 func dial(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, testutil.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(soon())
+	c.SetDeadline(testutil.Deadline())
 	return c.(*net.TCPConn)
 }
 
@@ -138,7 +97,7 @@ func take(t testing.TB, conns chan *net.TCPConn) *net.TCPConn {
 	select {
 	case c := <-conns:
 		return c
-	case <-time.After(patience):
+	case <-time.After(testutil.Patience):
 		t.Fatal("nobody was connected to the server")
 		return nil
 	}
@@ -203,7 +162,7 @@ func TestHTTPPasses(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			client := http.Client{Timeout: patience}
+			client := http.Client{Timeout: testutil.Patience}
 			text := strings.Repeat(fmt.Sprint(i, " "), 1+i*20_000)
 			for range 10 {
 				if err := request(&client, addr, text); err != nil {
@@ -283,14 +242,9 @@ func pass(from, to net.Conn, n int) error {
 }
 
 func TestAClientWhoseServerRefusesIsClosed(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	addr, _ := start(t, config{to: ln.Addr().String(), connect: patience})
+	addr, _ := start(t, config{to: aetest.ClosedPort(t), connect: testutil.Patience})
 	for _, text := range []string{"", "hello", strings.Repeat("x", 100_000)} {
-		c, err := net.DialTimeout("tcp", addr, patience)
+		c, err := net.DialTimeout("tcp", addr, testutil.Patience)
 		if errors.Is(err, syscall.ECONNRESET) {
 			continue // before the dial had looked
 		}
@@ -298,7 +252,7 @@ func TestAClientWhoseServerRefusesIsClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(soon())
+		c.SetDeadline(testutil.Deadline())
 		io.WriteString(c, text)
 		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || os.IsTimeout(err) {
 			t.Errorf("%d bytes, %v", n, err)
@@ -306,37 +260,9 @@ func TestAClientWhoseServerRefusesIsClosed(t *testing.T) {
 	}
 }
 
-// deaf returns the address of a listener that accepts nobody and whose backlog is
-// full: the system answers no connect.
-func deaf(t testing.TB) string {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := fmt.Sprint("127.0.0.1:", sa.(*unix.SockaddrInet4).Port)
-	for range 10 {
-		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
-		if err != nil {
-			return addr
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	t.Skip("this system answers connects beyond the backlog")
-	return ""
-}
-
 func TestAClientWhoseServerDoesNotAnswerIsClosed(t *testing.T) {
 	const timeout = 200 * time.Millisecond
-	addr, _ := start(t, config{to: deaf(t), connect: timeout})
+	addr, _ := start(t, config{to: aetest.SilentPort(t), connect: timeout})
 	began := time.Now()
 	c := dial(t, addr)
 	go io.Copy(c, noise(1, 64<<20)) // more than the proxy may keep for a server that it has not reached
@@ -357,7 +283,7 @@ func TestWhoIsNotReadGetsStuckAndLosesNothing(t *testing.T) {
 		}
 		sent := sha256.New()
 		junk := make([]byte, 64<<10)
-		rnd := noise(1, 1<<40)
+		rnd := noise(1, 1<<30)
 		total := 0
 		for stuck := false; !stuck; {
 			io.ReadFull(rnd, junk)
@@ -413,7 +339,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 func TestTheProxyEndsWhenItsConnectionsDo(t *testing.T) {
 	for _, loops := range []int{1, 3} {
 		goroutines := runtime.NumGoroutine()
-		addr, stop := start(t, config{to: echo(t), grace: patience, loops: loops})
+		addr, stop := start(t, config{to: echo(t), grace: testutil.Patience, loops: loops})
 		var clients []*net.TCPConn
 		for range 10 {
 			clients = append(clients, dial(t, addr))
@@ -435,22 +361,18 @@ func TestTheProxyEndsWhenItsConnectionsDo(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(patience / 2):
+		case <-time.After(testutil.Patience / 2):
 			t.Fatal("the proxy waits for nobody")
 		}
-		for end := soon(); runtime.NumGoroutine() > goroutines+2; runtime.Gosched() { // the server's goes on
-			if time.Now().After(end) {
-				t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
-			}
-		}
+		testutil.GoroutinesComeTo(t, goroutines+2) // the server's goes on
 	}
 }
 
 // refused waits until nobody listens.
 func refused(t testing.TB, addr string) {
 	t.Helper()
-	for end := soon(); ; {
-		c, err := net.DialTimeout("tcp", addr, patience)
+	for end := testutil.Deadline(); ; {
+		c, err := net.DialTimeout("tcp", addr, testutil.Patience)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return
 		}
@@ -493,13 +415,13 @@ func TestNoRequestFailsWhileTheProxyEnds(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(sendBack))
 	defer web.Close()
 	for _, loops := range []int{1, 2} {
-		addr, stop := start(t, config{to: web.Listener.Addr().String(), grace: patience, loops: loops})
+		addr, stop := start(t, config{to: web.Listener.Addr().String(), grace: testutil.Patience, loops: loops})
 		ending := make(chan bool)
 		var running, done sync.WaitGroup
 		for range 32 {
 			running.Add(1)
 			done.Go(func() {
-				client := http.Client{Timeout: patience, Transport: &http.Transport{}}
+				client := http.Client{Timeout: testutil.Patience, Transport: &http.Transport{}}
 				defer client.CloseIdleConnections()
 				err := request(&client, addr, "the first")
 				running.Done()
@@ -529,20 +451,12 @@ func TestNoRequestFailsWhileTheProxyEnds(t *testing.T) {
 // that is not 0.
 func spawn(t testing.TB, nofile int, args ...string) (addr string, cmd *exec.Cmd) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], append([]string{"-listen", "127.0.0.1:0"}, args...)...)
-	cmd.Env = append(os.Environ(), fmt.Sprint("PROXY_MAIN=", nofile))
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
+	cmd = testutil.Command(nil, "proxy", append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	if nofile > 0 {
+		testutil.LimitDescriptors(cmd, nofile)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return address(t, out), cmd
+	addrs, _ := testutil.Spawn(t, cmd, 1, cmd.StderrPipe)
+	return addrs[0], cmd
 }
 
 func TestSignalsEndTheProcessWell(t *testing.T) {
@@ -607,29 +521,13 @@ func TestBadArguments(t *testing.T) {
 		{1, "-listen 127.0.0.1:0 -idle -1s"},
 		{1, "-listen 127.0.0.1:0 -loops 0"},
 	} {
-		cmd := exec.Command(os.Args[0], strings.Fields(c.args)...)
-		cmd.Env = append(os.Environ(), "PROXY_MAIN=0")
-		var exit *exec.ExitError
-		out, err := cmd.CombinedOutput()
-		if !errors.As(err, &exit) || exit.ExitCode() != c.code || len(out) == 0 {
-			t.Errorf("proxy %s: %v, %q; want exit code %d", c.args, err, out, c.code)
+		code, out := testutil.Exit(t, testutil.Command(nil, "proxy", strings.Fields(c.args)...))
+		if code != c.code || out == "" {
+			t.Errorf("proxy %s: exit code %d, %q; want %d", c.args, code, out, c.code)
 		}
 	}
 }
 
-// TestMain is the proxy if PROXY_MAIN is set, to a limit of descriptors or 0.
-func TestMain(m *testing.M) {
-	if limit := os.Getenv("PROXY_MAIN"); limit != "" {
-		var r syscall.Rlimit
-		fmt.Sscan(limit, &r.Cur)
-		r.Max = r.Cur
-		if r.Cur > 0 {
-			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-				panic(err)
-			}
-		}
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+func init() { testutil.Child("proxy", main) }

@@ -68,15 +68,23 @@ func ConnectTCP() (client, server int, err error) {
 		return -1, -1, err
 	}
 	defer anet.Close(ln)
+	return ConnectTo(ln)
+}
+
+// ConnectTo returns the two ends of a new connection to a TCP listener.
+func ConnectTo(ln int) (client, server int, err error) {
 	client, err = anet.Connect("tcp", anet.LocalString(ln))
 	if err != nil {
 		return -1, -1, err
 	}
-	if _, err := ae.Wait(ln, ae.Readable, testutil.Patience); err != nil {
+	if _, err = ae.Wait(ln, ae.Readable, testutil.Patience); err == nil {
+		server, _, err = anet.Accept(ln)
+	}
+	if err != nil {
+		anet.Close(client)
 		return -1, -1, err
 	}
-	server, _, err = anet.Accept(ln)
-	return client, server, err
+	return client, server, nil
 }
 
 // Listen returns a TCP listener on a free port of the loopback address.
@@ -99,6 +107,30 @@ func ClosedPort(t testing.TB) string {
 	addr := anet.LocalString(ln)
 	testutil.CloseNow(t, ln)
 	return addr
+}
+
+// SilentPort returns an address where a connect gets no answer: the backlog of the
+// listener is full. Where the system answers all the same the test is skipped.
+func SilentPort(t testing.TB) string {
+	t.Helper()
+	ln, err := anet.ListenConfig{Backlog: 1}.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.CloseLater(t, ln)
+	addr := anet.LocalString(ln)
+	for range 10 {
+		fd, err := anet.Connect("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testutil.CloseLater(t, fd)
+		if m, err := ae.Wait(fd, ae.Writable, 100*time.Millisecond); err == nil && m == ae.None {
+			return addr
+		}
+	}
+	t.Skip("this system answers connects beyond the backlog")
+	return ""
 }
 
 // RegularFile returns a descriptor of a regular file.
@@ -161,6 +193,16 @@ func Poll(t testing.TB, el *ae.EventLoop) int {
 // Until runs iterations until done, and returns how many there were.
 func Until(t testing.TB, el *ae.EventLoop, done func() bool) int {
 	t.Helper()
+	return Await(t, el, ae.AllEvents, "the end", done)
+}
+
+// Iteration are the flags of an iteration of Main.
+const Iteration = ae.AllEvents | ae.CallBeforeSleep | ae.CallAfterSleep
+
+// Await runs iterations with those flags until done, which is asked before each, and
+// returns how many there were. It says what was waited for in vain.
+func Await(t testing.TB, el *ae.EventLoop, flags ae.Flags, what string, done func() bool) int {
+	t.Helper()
 	late := false
 	guard := el.CreateTimeEvent(testutil.Patience, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 		late = true
@@ -170,9 +212,9 @@ func Until(t testing.TB, el *ae.EventLoop, done func() bool) int {
 	n := 0
 	for ; !done(); n++ {
 		if late {
-			t.Fatalf("waited %v in vain, %d iterations", testutil.Patience, n)
+			t.Fatalf("waited %v in vain for %s, %d iterations", testutil.Patience, what, n)
 		}
-		Step(t, el, ae.AllEvents)
+		Step(t, el, flags)
 	}
 	return n
 }

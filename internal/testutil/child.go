@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,11 +11,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Some tests need a second process. They run the test binary again, and AE_CHILD
-// says what it is to do instead of testing. A child that fails panics.
-const childVar = "AE_CHILD"
+// says what it is to do instead of testing. A child that fails panics. AE_NOFILE is
+// how many descriptors it may have, if not as many as the test.
+const (
+	childVar  = "AE_CHILD"
+	nofileVar = "AE_NOFILE"
+)
 
 var children = map[string]func(){
 	"hold": func() { io.Copy(io.Discard, os.Stdin) }, // keeps what it inherited until stdin ends
@@ -37,6 +44,13 @@ func Main(m *testing.M) {
 	do := children[name]
 	if do == nil {
 		panic(fmt.Sprintf("no child is called %q", name))
+	}
+	var limit unix.Rlimit
+	if n, _ := fmt.Sscan(os.Getenv(nofileVar), &limit.Cur); n > 0 {
+		limit.Max = limit.Cur
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			panic(err)
+		}
 	}
 	runtime.LockOSThread() // strace counts calls by thread
 	do()
@@ -69,6 +83,11 @@ func Command(wrap []string, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// LimitDescriptors has a child begin with that many descriptors at most.
+func LimitDescriptors(cmd *exec.Cmd, n int) {
+	cmd.Env = append(cmd.Env, fmt.Sprint(nofileVar, "=", n))
+}
+
 // Run runs a child, within the time that a test has, and returns what it wrote.
 func Run(t testing.TB, cmd *exec.Cmd) string {
 	t.Helper()
@@ -79,6 +98,19 @@ func Run(t testing.TB, cmd *exec.Cmd) string {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}
 	return string(out)
+}
+
+// Exit runs a child that is to end by itself. It returns its exit code, and what it
+// wrote.
+func Exit(t testing.TB, cmd *exec.Cmd) (code int, out string) {
+	t.Helper()
+	defer time.AfterFunc(Patience, func() { cmd.Process.Kill() }).Stop()
+	text, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(text)
 }
 
 // HoldInChild has a child process inherit fd, and so keep its open file, until

@@ -5,6 +5,7 @@ package testutil
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,29 @@ func Within(t testing.TB, fn func()) {
 // Guard ends the process, saying why, unless stop is called within d.
 func Guard(t testing.TB, d time.Duration, why string) (stop func() bool) {
 	return time.AfterFunc(d, func() { panic(fmt.Sprintf("%s, after %v: %s", t.Name(), d, why)) }).Stop
+}
+
+// Long reports whether AE_LONG asks for the tests in full.
+func Long() bool { return os.Getenv("AE_LONG") != "" }
+
+// GoroutinesComeTo waits until there are no more than n goroutines.
+func GoroutinesComeTo(t testing.TB, n int) {
+	t.Helper()
+	for end := Deadline(); runtime.NumGoroutine() > n; runtime.Gosched() {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), n, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// Heap returns how many bytes of the heap are in use after a collection.
+func Heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what has a finalizer goes the second time
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // SkipUnlessCI is for what only some machines can do. Where CI is set, everything that
@@ -76,21 +100,42 @@ func CloseNow(t testing.TB, fd int) {
 	}
 }
 
+// IsOpen reports whether fd names a file.
+func IsOpen(fd int) bool {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil
+}
+
 // OpenDescriptors returns which of the first 4096 descriptors are open.
 func OpenDescriptors() []int {
 	var open []int
 	for fd := range 4096 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+		if IsOpen(fd) {
 			open = append(open, fd)
 		}
 	}
 	return open
 }
 
+// StartPoller has the Go runtime open what its own poller needs, which it does once
+// and does not close. It is for who counts descriptors and uses package net as well.
+func StartPoller() { startPoller() }
+
+var startPoller = sync.OnceFunc(func() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	r.SetReadDeadline(time.Now())
+	r.Close()
+	w.Close()
+})
+
 // NoLeak returns a function that fails the test if other descriptors are open by
 // then than now.
 func NoLeak(t testing.TB) (check func()) {
-	before, names := OpenDescriptors(), describe(OpenDescriptors())
+	before := OpenDescriptors()
+	names := describe(before)
 	return func() {
 		t.Helper()
 		if after := OpenDescriptors(); !slices.Equal(before, after) {

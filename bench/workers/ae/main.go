@@ -12,9 +12,17 @@ import (
 )
 
 func main() {
+	switch work.Mode() {
+	case "group":
+		group(work.Int(2), work.Int(3), work.Text(4) == "reuseport", time.Duration(work.Int(5))*time.Microsecond)
+		return
+	case "skew":
+		skew(work.Int(2), work.Text(3) == "reuseport")
+		return
+	}
+
 	el, err := ae.New(1 << 20)
 	work.Check(err)
-
 	switch work.Mode() {
 	case "chain":
 		chain(el, work.Int(2), work.Int(3), work.Int(4), work.Int(5))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,9 +16,9 @@ func TestJoinInsideDataPassesOnTheRest(t *testing.T) {
 		Join(c, up)
 		return 6
 	}})
-	r.send(peer, "CONN\r\nhello")
+	aetest.Send(r.t, peer, "CONN\r\nhello")
 	r.settled()
-	if got, err := r.received(upPeer); got != "hello" || err != nil {
+	if got, err := aetest.Receive(upPeer); got != "hello" || err != nil {
 		t.Errorf("what stood behind the header became %q, %v", got, err)
 	}
 }
@@ -30,12 +31,12 @@ func TestJoinAfterTheEndPassesOnInputThatWaits(t *testing.T) {
 		Data: func(c *Conn, p []byte) int { return 0 },
 		EOF:  func(c *Conn) { ended = true },
 	})
-	r.send(peer, "hello")
+	aetest.Send(r.t, peer, "hello")
 	anet.CloseWrite(peer)
 	r.until("EOF", func() bool { return ended })
 	Join(c, up)
 	r.settled()
-	if got, err := r.received(upPeer); got != "hello" || err != io.EOF {
+	if got, err := aetest.Receive(upPeer); got != "hello" || err != io.EOF {
 		t.Errorf("the other side got %q, %v", got, err)
 	}
 }
@@ -47,12 +48,12 @@ func TestJoinForgetsWhatDataNeeded(t *testing.T) {
 		c.Need(100)
 		return 0
 	}})
-	r.send(peer, "hel")
+	aetest.Send(r.t, peer, "hel")
 	r.settled()
 	Join(c, up)
-	r.send(peer, "lo")
+	aetest.Send(r.t, peer, "lo")
 	r.settled()
-	if got, err := r.received(upPeer); got != "hello" || err != nil {
+	if got, err := aetest.Receive(upPeer); got != "hello" || err != nil {
 		t.Errorf("the other side got %q, %v", got, err)
 	}
 }
@@ -67,7 +68,7 @@ func TestDetachOfAJoinedConnectionEndsTheOther(t *testing.T) {
 	fd, _, _ := a.Detach()
 	defer unix.Close(fd)
 	r.settled()
-	if _, err := r.received(peer); err != io.EOF {
+	if _, err := aetest.Receive(peer); err != io.EOF {
 		t.Errorf("the peer of the other got %v", err)
 	}
 	anet.CloseWrite(peer)

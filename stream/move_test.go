@@ -12,6 +12,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +59,7 @@ func TestMoveToInsideCallbacks(t *testing.T) {
 				from.l.Shutdown(time.Hour, nil)
 			}
 			from.until("MoveTo", func() bool {
-				from.received(peer)
+				aetest.Receive(peer)
 				return moved
 			})
 			from.settled()
@@ -73,7 +75,7 @@ func TestMoveToInsideCallbacks(t *testing.T) {
 
 			got := ""
 			to.until("output", func() bool {
-				s, _ := from.received(peer)
+				s, _ := aetest.Receive(peer)
 				got += s
 				return strings.HasSuffix(got, "hello")
 			})
@@ -111,7 +113,7 @@ func TestMoveToInsideOpenOfAnAcceptedConnection(t *testing.T) {
 	}
 	got := ""
 	to.until("output", func() bool {
-		s, _ := from.received(peer)
+		s, _ := aetest.Receive(peer)
 		got += s
 		return got == "hello"
 	})
@@ -135,10 +137,10 @@ func TestMoveToALoopThatEndsBeforeItArrives(t *testing.T) {
 	if calls != 1 || !errors.Is(end, ae.ErrClosed) {
 		t.Errorf("Close was called %d times, with %v", calls, end)
 	}
-	if isOpen(fd) || to.l.Len() != 0 || from.l.Len() != 0 {
-		t.Errorf("open %v, counts %d and %d", isOpen(fd), to.l.Len(), from.l.Len())
+	if testutil.IsOpen(fd) || to.l.Len() != 0 || from.l.Len() != 0 {
+		t.Errorf("open %v, counts %d and %d", testutil.IsOpen(fd), to.l.Len(), from.l.Len())
 	}
-	if _, err := from.received(peer); err == nil {
+	if _, err := aetest.Receive(peer); err == nil {
 		t.Error("the peer sees no end")
 	}
 }
@@ -156,9 +158,9 @@ func TestMoveToALoopThatHasEndedChangesNothing(t *testing.T) {
 	if err := c.MoveTo(to.l); !errors.Is(err, ae.ErrClosed) {
 		t.Errorf("MoveTo: %v", err)
 	}
-	from.send(peer, "hello")
+	aetest.Send(from.t, peer, "hello")
 	from.settled()
-	if got, err := from.received(peer); got != "hello" || err != nil {
+	if got, err := aetest.Receive(peer); got != "hello" || err != nil {
 		t.Errorf("echo %q, %v", got, err)
 	}
 	if shutdowns != 1 || from.l.Len() != 1 {
@@ -257,6 +259,7 @@ func TestMoveToOfAConnectionThatIsDueInTheSamePass(t *testing.T) {
 
 // Connections wander between loops, while other goroutines post to them.
 func TestMoveToStorm(t *testing.T) {
+	t.Parallel()
 	const conns, moves = 20, 200
 	var loops [3]*Loop
 	var wg sync.WaitGroup
@@ -272,7 +275,7 @@ func TestMoveToStorm(t *testing.T) {
 			l.el.Post(func(el *ae.EventLoop) { el.Stop() })
 		}
 	}
-	guard := time.AfterFunc(rigPatience, func() { panic("the storm does not end") })
+	guard := time.AfterFunc(testutil.Patience, func() { panic("the storm does not end") })
 	defer guard.Stop()
 
 	var left, closes atomic.Int32

@@ -3,7 +3,6 @@ package stream
 import (
 	"errors"
 	"math"
-	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -11,66 +10,8 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
-	"golang.org/x/sys/unix"
+	"github.com/aeloop/ae/internal/aetest"
 )
-
-// The wheel against a plain list.
-func TestTheWheelAgreesWithAList(t *testing.T) {
-	for seed := range uint64(200) {
-		rng := rand.New(rand.NewPCG(seed, 3))
-		var w wheel
-		dues := map[*Conn]int64{}
-		var conns []*Conn
-		for range 20 {
-			conns = append(conns, &Conn{slot: unplaced})
-		}
-		now := int64(rng.IntN(1 << 40))
-		w.now = now
-		for range 300 {
-			c := conns[rng.IntN(len(conns))]
-			switch rng.IntN(4) {
-			case 0:
-				w.remove(c)
-				delete(dues, c)
-			case 1:
-				due := now + rng.Int64N(1<<(10+rng.IntN(33)))
-				w.place(c, due)
-				dues[c] = due
-			default:
-				at, ok := w.next()
-				if ok != (len(dues) > 0) {
-					t.Fatalf("seed %d: next is %v with %d in the wheel", seed, ok, len(dues))
-				}
-				if rng.IntN(2) == 0 && ok {
-					now = max(now, at)
-				} else {
-					now += rng.Int64N(1 << (20 + rng.IntN(20)))
-				}
-				w.advance(now, func(c *Conn) {
-					due, ok := dues[c]
-					if !ok {
-						t.Fatalf("seed %d: a look at one that is not in the wheel", seed)
-					}
-					if due > now {
-						w.place(c, due)
-						return
-					}
-					delete(dues, c)
-				})
-				for _, due := range dues {
-					if due < now-1<<fine {
-						t.Fatalf("seed %d: %v late, and nobody has looked", seed, time.Duration(now-due))
-					}
-				}
-				for c, due := range dues {
-					if at, ok := w.next(); !ok || at > due+1<<fine {
-						t.Fatalf("seed %d: next is %d, %v, but %d is due (slot %d)", seed, at, ok, due, c.slot)
-					}
-				}
-			}
-		}
-	}
-}
 
 func TestIdleForEverIsNever(t *testing.T) {
 	r := newRig(t)
@@ -159,7 +100,7 @@ func TestADialThatHasFailedIsGarbage(t *testing.T) {
 	}
 	first := dial()
 	second := func() weak.Pointer[Conn] {
-		c := r.l.Dial("tcp", refusing(t), 0, &Handler{Close: func(*Conn, error) { closed = true }})
+		c := r.l.Dial("tcp", aetest.ClosedPort(t), 0, &Handler{Close: func(*Conn, error) { closed = true }})
 		c.SetDeadline(time.Now().Add(time.Hour))
 		return weak.Make(c)
 	}()
@@ -169,16 +110,6 @@ func TestADialThatHasFailedIsGarbage(t *testing.T) {
 	if first.Value() != nil || second.Value() != nil {
 		t.Error("a dial that has failed is held until its deadline")
 	}
-}
-
-// refusing returns an address where nobody listens.
-func refusing(t testing.TB) string {
-	ln, err := anet.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer anet.Close(ln)
-	return anet.LocalString(ln)
 }
 
 // Idled must not come before Open.
@@ -239,7 +170,6 @@ func TestDialOnAClosedLoopIsNotOpen(t *testing.T) {
 			t.Errorf("%s: Write: %v", address, err)
 		}
 	}
-	_ = unix.EINVAL
 }
 
 // A byte that moves after another's callback has run for long has not moved before
@@ -276,7 +206,7 @@ func TestIdleIsNotEarlyAfterALongCallback(t *testing.T) {
 		peers = append(peers, peer)
 	}
 	for _, peer := range peers {
-		r.send(peer, "x")
+		aetest.Send(r.t, peer, "x")
 	}
 	r.until("the ends", func() bool { return ends == 3 })
 	if early > 0 {

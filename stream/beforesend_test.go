@@ -7,6 +7,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 )
 
 // A group commit: nothing leaves that was written after the log was last synced,
@@ -22,7 +23,7 @@ func TestBeforeSendComesBeforeWhatCallbacksOfTheBatchWrite(t *testing.T) {
 	b, peer := r.pair(&Handler{Data: allOf})
 	got := ""
 	check := func() {
-		s, _ := r.received(peer)
+		s, _ := aetest.Receive(peer)
 		if got += s; strings.Contains(got, "2") && synced < logged {
 			t.Error("a reply has left before the log was synced")
 		}
@@ -56,7 +57,7 @@ func TestHeldOutputDoesNotSpinTheLoop(t *testing.T) {
 	r.l.BeforeSend(func() bool { return !hold })
 	c.Write([]byte("x"))
 	r.look()
-	r.received(peer)
+	aetest.Receive(peer)
 	over, iterations := false, 0
 	remove := r.el.AddBeforeSleep(func(*ae.EventLoop) { iterations++ })
 	r.el.CreateTimeEvent(50*time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
@@ -70,7 +71,7 @@ func TestHeldOutputDoesNotSpinTheLoop(t *testing.T) {
 	}
 	hold = false
 	r.until("output", func() bool {
-		r.received(peer)
+		aetest.Receive(peer)
 		return c.Queued() == 0
 	})
 }
@@ -98,7 +99,7 @@ func TestHeldOutputStopsInputAtHigh(t *testing.T) {
 	hold = false
 	for range 300 {
 		r.look()
-		r.received(peer)
+		aetest.Receive(peer)
 	}
 	if c.Queued() > 0 || drained == 0 {
 		t.Errorf("%d bytes are queued still, Drained was called %d times", c.Queued(), drained)

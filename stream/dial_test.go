@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,7 +101,7 @@ func TestAnAddressThatRefusesIsNotTheEnd(t *testing.T) {
 	r := newRig(t)
 	opened := false
 	start := time.Now()
-	r.dialEach(&Handler{Open: func(*Conn) { opened = true }}, refusing(t), refusing(t), r.answering())
+	r.dialEach(&Handler{Open: func(*Conn) { opened = true }}, aetest.ClosedPort(t), aetest.ClosedPort(t), r.answering())
 	r.until("Open", func() bool { return opened })
 	if d := time.Since(start); d > attemptDelay {
 		t.Logf("the next was tried after %v", d)
@@ -115,7 +116,7 @@ func TestADialEndsWithItsFirstError(t *testing.T) {
 	}
 	r := newRig(t)
 	var end error
-	r.dialEach(&Handler{Close: func(_ *Conn, err error) { end = err }}, refusing(t), nobody)
+	r.dialEach(&Handler{Close: func(_ *Conn, err error) { end = err }}, aetest.ClosedPort(t), nobody)
 	r.until("Close", func() bool { return end != nil })
 	if !errors.Is(end, unix.ECONNREFUSED) {
 		t.Errorf("it ended with %v", end)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/internal/aetest"
 )
 
 // Input that Data has left must survive a read that brings none.
@@ -16,7 +17,7 @@ func TestInputThatWaitsIsStillThereAtTheEnd(t *testing.T) {
 		Data: func(*Conn, []byte) int { return 1 },
 		EOF:  func(c *Conn) { fd, in, _ = c.Detach() },
 	})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	anet.CloseWrite(peer)
 	r.until("EOF", func() bool { return !c.Open() })
@@ -35,30 +36,14 @@ func TestAReadThatBringsNothingLosesNothing(t *testing.T) {
 		got = string(p)
 		return 0
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.until("Data", func() bool { return got != "" })
 	r.l.onReadable(r.el, c.FD(), 0)
-	r.send(peer, "def")
+	aetest.Send(r.t, peer, "def")
 	r.until("more Data", func() bool { return got != "abc" })
 	if got != "abcdef" {
 		t.Errorf("Data got %q", got)
 	}
-}
-
-func TestEOFComesOnceThoughItRunsTheLoop(t *testing.T) {
-	r := newRig(t)
-	times := 0
-	c, peer := r.pair(&Handler{EOF: func(c *Conn) {
-		if times++; times < 5 {
-			r.look()
-		}
-	}})
-	anet.CloseWrite(peer)
-	r.settled()
-	if times != 1 {
-		t.Errorf("EOF was called %d times", times)
-	}
-	c.Abort()
 }
 
 func TestEOFComesOnceThoughItPanics(t *testing.T) {
@@ -88,24 +73,7 @@ func TestResumeInsideDataBringsTheRest(t *testing.T) {
 		c.Resume()
 		return 1
 	}})
-	r.send(peer, "abc")
-	r.settled()
-	if got.String() != "abc" {
-		t.Errorf("Data got %q", got.String())
-	}
-}
-
-func TestResumeInsideDataThatRunsTheLoopBringsTheRest(t *testing.T) {
-	r := newRig(t)
-	var got strings.Builder
-	_, peer := r.pair(&Handler{Data: func(c *Conn, p []byte) int {
-		got.WriteByte(p[0])
-		c.Pause()
-		c.Resume()
-		r.look()
-		return 1
-	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	if got.String() != "abc" {
 		t.Errorf("Data got %q", got.String())
@@ -123,7 +91,7 @@ func TestResumeOverAndOverIsNotForgotten(t *testing.T) {
 		return 1
 	}})
 	const n = 100 * maxRounds
-	r.send(peer, strings.Repeat("x", n))
+	aetest.Send(t, peer, strings.Repeat("x", n))
 	r.until("Data", func() bool { return calls == n })
 }
 
@@ -141,7 +109,7 @@ func TestResumeOfAConnectionThatIsSettledInTheSameBatch(t *testing.T) {
 		}
 		return len(p)
 	}})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	a.Abort()
 	b.Write([]byte("x")) // in the batch, behind a
@@ -169,7 +137,7 @@ func TestInputOfAPausedConnectionIsNotTooLong(t *testing.T) {
 		},
 		Close: func(_ *Conn, err error) { end = err },
 	})
-	r.send(peer, "abcdefgh")
+	aetest.Send(r.t, peer, "abcdefgh")
 	r.settled()
 	c.Resume()
 	r.settled()
@@ -195,7 +163,7 @@ func TestInputThatWaitsComesBeforeTheEnd(t *testing.T) {
 		},
 		EOF: func(c *Conn) { calls = append(calls, "EOF") },
 	})
-	r.send(peer, "abc")
+	aetest.Send(r.t, peer, "abc")
 	r.settled()
 	anet.CloseWrite(peer)
 	c.Resume()
@@ -231,44 +199,5 @@ func TestAHandlerThatPanicsInOneCallbackLosesNoOther(t *testing.T) {
 	r.settled()
 	if closed != 4 || r.l.Len() != 0 {
 		t.Errorf("Close was called %d times, %d connections are left", closed, r.l.Len())
-	}
-}
-
-// Data that is called before the loop sleeps, and runs the loop, is not forgotten
-// afterwards: neither its output nor its end.
-func TestDataBeforeTheSleepRunsTheLoop(t *testing.T) {
-	for _, what := range []string{"Write", "Close", "Abort"} {
-		r := newRig(t)
-		calls, closed := 0, false
-		c, peer := r.pair(&Handler{
-			Data: func(c *Conn, p []byte) int {
-				if calls++; calls == 1 {
-					c.Pause()
-					return 0
-				}
-				switch what {
-				case "Write":
-					c.Write(p)
-				case "Close":
-					c.Close()
-				case "Abort":
-					c.Abort()
-				}
-				r.look()
-				return len(p)
-			},
-			Close: func(*Conn, error) { closed = true },
-		})
-		r.send(peer, "abc")
-		r.settled()
-		c.Resume()
-		r.settled()
-		got, err := r.received(peer)
-		switch {
-		case calls != 2:
-			t.Errorf("%s: Data was called %d times", what, calls)
-		case what == "Write" && got != "abc", what != "Write" && err == nil, what == "Abort" && !closed:
-			t.Errorf("%s: the peer got %q, %v, Close was called: %v", what, got, err, closed)
-		}
 	}
 }
