@@ -170,7 +170,7 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 		return 0, os.NewSyscallError("epoll_wait", err)
 	}
 
-	n, orphans := 0, false
+	n, stale := 0, false
 	for i := range e.events[:ready] {
 		ev := &e.events[i]
 		mask := None
@@ -182,14 +182,14 @@ func (e *epoll) poll(fired []firedEvent, d time.Duration) (int, error) {
 		}
 		slot := e.slots[ev.Fd]
 		if mask &= slot.mask; mask == None || slot.gen != uint32(ev.Pad) {
-			orphans = true
+			stale = true
 			continue
 		}
 		fired[n] = firedEvent{fd: ev.Fd, mask: mask}
 		n++
 	}
-	if orphans && !e.rebuild() && n == 0 && d != 0 {
-		pause := orphanPause
+	if stale && !e.rebuild() && n == 0 && d != 0 {
+		pause := stalePause
 		if d > 0 {
 			pause = min(pause, d)
 		}
@@ -253,11 +253,11 @@ func (e *epoll) waitNanos(d time.Duration) (int, error) {
 	return int(n), nil
 }
 
-// orphanPause bounds how often a loop looks that cannot get rid of an orphan.
-const orphanPause = 10 * time.Millisecond
+// stalePause bounds how often a loop looks that cannot get rid of a stale file.
+const stalePause = 10 * time.Millisecond
 
 // rebuild moves every registration to a new epoll instance. It is the only way
-// to get rid of an orphan: a file that was closed before del, and that somebody
+// to get rid of a stale file: one that was closed before del, and that somebody
 // else still holds open, can no longer be named, but would be reported for ever.
 // It returns false if there is no descriptor or memory for that now.
 func (e *epoll) rebuild() bool {

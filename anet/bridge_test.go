@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -190,7 +191,7 @@ func TestNetConnTakesTheDescriptorOver(t *testing.T) {
 			t.Errorf("RemoteAddr %v, want %v", conn.RemoteAddr(), address)
 		}
 
-		noError(t, conn.SetDeadline(time.Now().Add(patience)))
+		noError(t, conn.SetDeadline(time.Now().Add(testutil.Patience)))
 		_, err = conn.Write([]byte("hello"))
 		noError(t, err)
 		if got := readN(t, server, 5); string(got) != "hello" {

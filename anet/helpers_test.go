@@ -14,17 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
-
-// patience is how long a test waits for what must come. AE_PATIENCE makes it
-// shorter where failures are expected.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("AE_PATIENCE")); err == nil {
-		return d
-	}
-	return 20 * time.Second
-}()
 
 // onLinux reports whether sys_linux.go is built in: sockets never wait, and
 // nothing allocates.
@@ -54,8 +46,8 @@ func isReadable(fd int) (bool, error) {
 func await(t testing.TB, fd int, events int16) {
 	t.Helper()
 	pfd := pollFor(fd, events)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		n, err := unix.Poll(pfd, int(patience.Milliseconds()))
+	for deadline := time.Now().Add(testutil.Patience); time.Now().Before(deadline); {
+		n, err := unix.Poll(pfd, int(testutil.Patience.Milliseconds()))
 		if err == unix.EINTR {
 			continue
 		}
@@ -66,7 +58,7 @@ func await(t testing.TB, fd int, events int16) {
 			return
 		}
 	}
-	t.Fatalf("descriptor %d is not ready for %#x after %v", fd, events, patience)
+	t.Fatalf("descriptor %d is not ready for %#x after %v", fd, events, testutil.Patience)
 }
 
 // within fails the test if f is not done in time. A call that waits in the
@@ -81,8 +73,8 @@ func within(t testing.TB, what string, f func()) {
 
 	select {
 	case <-done:
-	case <-time.After(patience):
-		t.Fatalf("%s has not returned after %v", what, patience)
+	case <-time.After(testutil.Patience):
+		t.Fatalf("%s has not returned after %v", what, testutil.Patience)
 	}
 }
 
@@ -276,7 +268,7 @@ func runChild(t testing.TB, name string, prefix ...string) string {
 	// Under -race a process sleeps a second before it exits, unless told not
 	// to.
 	cmd.Env = append(os.Environ(), childVar+"="+name, "GORACE=atexit_sleep_ms=0")
-	timer := time.AfterFunc(3*patience, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(3*testutil.Patience, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 
 	out, err := cmd.CombinedOutput()

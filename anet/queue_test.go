@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,9 +91,9 @@ func TestUnsentFallsToZeroAsThePeerReads(t *testing.T) {
 // eventually waits until ok is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testutil.Patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s after %v", what, patience)
+			t.Fatalf("no %s after %v", what, testutil.Patience)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func echoRow() row {
 	}
 }
 
-// many tells whether a subject is one of a thousand connections and more.
+// many reports whether a subject is one of a thousand connections and more.
 func many(subject string) bool {
 	return strings.Contains(subject, " 1000 ") || strings.Contains(subject, " 5000 ")
 }

@@ -85,7 +85,7 @@ func CPU() time.Duration {
 // Samples are times of which the quantiles matter.
 type Samples []time.Duration
 
-// Add keeps d, and tells whether more are wanted: as many as the capacity.
+// Add keeps d, and reports whether more are wanted: as many as the capacity.
 func (s *Samples) Add(d time.Duration) bool {
 	*s = append(*s, d)
 	return len(*s) < cap(*s)
