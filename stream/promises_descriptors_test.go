@@ -267,7 +267,12 @@ func emfile() error {
 		taken = append(taken, fd)
 	}
 	step := func(d time.Duration) (n int) {
-		for end := time.Now().Add(d); time.Now().Before(end); n++ {
+		over := false
+		el.CreateTimeEvent(d, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+			over = true
+			return ae.NoMore
+		})
+		for ; !over; n++ {
 			el.ProcessEvents(aetest.Iteration)
 		}
 		return n
