@@ -82,6 +82,18 @@ var callbackPromises = []promise{
 			}
 		}
 	}},
+	{"CloseAfterData", "the Close of a connection that its Data ends comes when that has returned, though it runs the loop", both, func(e *env) {
+		var r record
+		_, peer := e.pair(r.of(stream.Handler{Data: func(c *stream.Conn, p []byte) int {
+			c.Abort()
+			if e.poll(); r.closed() {
+				e.Error("Close was called inside Data")
+			}
+			return 0
+		}}))
+		aetest.Send(e, peer, "x")
+		e.ended(&r, stream.ErrAborted)
+	}},
 	{"DeadMethods", "after its Close callback the methods of a connection do nothing", both, func(e *env) {
 		var r record
 		c, _ := e.pair(r.of(stream.Handler{}))
