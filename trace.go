@@ -130,7 +130,7 @@ type Event struct {
 // is one comparison for each callback.
 func (el *EventLoop) AddTrace(t *Trace) (remove func()) {
 	own := *t // what the caller does to t later changes nothing
-	el.setTraces(append(slices.Clone(el.traces()), &own))
+	el.setTraces(append(el.traces(), &own))
 	return func() {
 		el.setTraces(slices.DeleteFunc(slices.Clone(el.traces()), func(other *Trace) bool { return other == &own }))
 		own = Trace{} // for a callback under way, whose Done is still to come

@@ -51,6 +51,17 @@ var observerPromises = []promise{
 			t.Errorf("after Close: %+v", s)
 		}
 	}},
+	{"StatsKnowWhatIsLeftOfABatch", "posted functions that the loop has taken over and not called yet still wait", func(t *testing.T) {
+		el := aetest.Loop(t)
+		var queue []int
+		for range 3 {
+			el.Post(func(el *ae.EventLoop) { queue = append(queue, el.Stats().Queue) })
+		}
+		aetest.Poll(t, el)
+		if want := []int{2, 1, 0}; !slices.Equal(queue, want) {
+			t.Errorf("%v wait, want %v", queue, want)
+		}
+	}},
 	{"StatsForgetALostDescriptor", "a descriptor closed without a delete is counted once, whatever becomes of its number", func(t *testing.T) {
 		el := aetest.Loop(t)
 		for range 3 {
@@ -169,8 +180,15 @@ var observerPromises = []promise{
 	}},
 	{"TraceTellsTheTime", "a callback's Duration, a sleep's, a time event's Due and the clock agree", func(t *testing.T) {
 		el := aetest.Loop(t)
-		var took, slept, late, last time.Duration
+		const wait, work, look = 50 * time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond
+		var took, slept, late, polling, last time.Duration
 		defer el.AddTrace(&ae.Trace{
+			Poll: func(e *ae.Event) { polling = e.Time; busyFor(look) },
+			Sleep: func(e *ae.Event) {
+				if e.Time-polling < look || e.Wait <= 0 || e.Wait > wait {
+					t.Errorf("a sleep for %v begins %v after the poll", e.Wait, e.Time-polling)
+				}
+			},
 			Polled: func(e *ae.Event) { slept += e.Duration; last = e.Time },
 			Call: func(e *ae.Event) {
 				if e.Time != last {
@@ -181,7 +199,6 @@ var observerPromises = []promise{
 			Done: func(e *ae.Event) { took = e.Duration; last = e.Time },
 		})()
 		start := time.Now()
-		const wait, work = 5 * time.Millisecond, 3 * time.Millisecond
 		ran := false
 		el.CreateTimeEvent(wait, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
 			busyFor(work)
@@ -193,6 +210,36 @@ var observerPromises = []promise{
 		if took < work || slept <= 0 || took+slept > all || late < 0 || late > all {
 			t.Errorf("took %v, slept %v, %v late, of %v", took, slept, late, all)
 		}
+		slept = 0
+		if aetest.Poll(t, el); slept != 0 {
+			t.Errorf("a poll that does not sleep is said to have slept %v", slept)
+		}
+	}},
+	{"TraceBeginsInACallback", "an observer that is added in a callback has the time at once", func(t *testing.T) {
+		el := aetest.Loop(t)
+		var posted, called time.Duration
+		defer el.AddTrace(&ae.Trace{Post: func(e *ae.Event) { posted = e.Time }})()
+		el.Post(func(el *ae.EventLoop) {
+			el.AddTrace(&ae.Trace{Call: func(e *ae.Event) { called = e.Time }, Done: func(*ae.Event) {}})
+		})
+		el.Post(func(*ae.EventLoop) {})
+		aetest.Poll(t, el)
+		if posted == 0 || called < posted {
+			t.Errorf("posted at %v, called at %v", posted, called)
+		}
+	}},
+	{"TraceEventsAreOnesOwn", "what one observer does to an event, another does not see", func(t *testing.T) {
+		el := aetest.Loop(t)
+		for range 2 {
+			defer el.AddTrace(&ae.Trace{Call: func(e *ae.Event) {
+				if e.Loop != el || e.Kind != ae.KindPosted || e.Seq != 1 {
+					t.Errorf("%+v", e)
+				}
+				*e = ae.Event{}
+			}})()
+		}
+		el.Post(func(*ae.EventLoop) {})
+		aetest.Poll(t, el)
 	}},
 	{"TraceEndsAtOnce", "observers see the loop in the order of their addition, each until it is removed, also inside a callback", func(t *testing.T) {
 		el := aetest.Loop(t)
@@ -248,13 +295,19 @@ var observerPromises = []promise{
 		if call != 0 || post == 0 {
 			t.Errorf("a call at %v, a post at %v", call, post)
 		}
-		defer el.AddTrace(&ae.Trace{Done: func(*ae.Event) {}})()
+		done := &ae.Trace{Done: func(*ae.Event) {}}
+		defer el.AddTrace(done)()
 		el.Post(func(*ae.EventLoop) {})
-		aetest.Poll(t, el)
-		if call < post {
+		if aetest.Poll(t, el); call < post {
 			t.Errorf("posted at %v, called at %v", post, call)
 		}
 		remove()
+		defer el.AddTrace(&ae.Trace{Call: func(e *ae.Event) { call = e.Time }})()
+		call = 0
+		el.Post(func(*ae.EventLoop) {})
+		if aetest.Poll(t, el); call == 0 {
+			t.Error("the first of two observers wants the time, and the second has none")
+		}
 	}},
 	{"TraceAllocatesNothing", "an observed loop allocates no more than another", func(t *testing.T) {
 		el := aetest.Loop(t)
