@@ -80,8 +80,8 @@ func (el *EventLoop) Post(fn func(el *EventLoop)) error {
 
 // runPosted calls the functions that are posted now, and returns how many it
 // called. What they post themselves waits for the next iteration. A function is
-// taken off the queue before it is called, so that neither a panic in it nor an
-// iteration that it runs itself can call it twice.
+// taken off the queue, and counted, before it is called, so that neither a panic
+// in it nor an iteration that it runs itself can call it twice.
 func (el *EventLoop) runPosted() int {
 	d := &el.door
 	if !d.waiting() {
@@ -90,7 +90,7 @@ func (el *EventLoop) runPosted() int {
 	d.take()
 
 	n := 0
-	for last := d.ran + uint64(len(d.taken)-d.head); d.ran < last && d.head < len(d.taken); {
+	for last := d.ran + uint64(len(d.taken)-d.head); d.ran < last; {
 		fn := d.taken[d.head]
 		d.taken[d.head] = nil
 		d.head++
