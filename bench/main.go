@@ -29,7 +29,7 @@ type row struct {
 
 func rows() []row {
 	return []row{
-		chainRow(), echoRow(), freeRow(), latencyRow(), timersRow(), latenessRow(), postRow(), churnRow(), idleRow(),
+		chainRow(), echoRow(), freeRow(), growthRow(), latencyRow(), timersRow(), latenessRow(), postRow(), churnRow(), idleRow(),
 		loopsRow(), kvRow(), largeRow(), startupRow(), checkRow(),
 	}
 }
