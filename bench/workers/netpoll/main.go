@@ -1,7 +1,7 @@
 // Netpoll is the worker on netpoll (github.com/cloudwego/netpoll), as in its guide,
-// with one poller beside that of the listener's, and without the pool of goroutines
-// for stacks that grow, which it advises for handlers such as this one. Requests
-// are handled on goroutines in any case.
+// with one poller, which also accepts, and without the pool of goroutines made
+// for stacks that grow, as it advises for handlers that are simple. Requests
+// are handled on goroutines of their own in any case.
 package main
 
 import (
@@ -17,8 +17,10 @@ func main() {
 	if work.Mode() != "echo" {
 		os.Exit(2)
 	}
-	work.Check(netpoll.DisableGopool())
-	work.Check(netpoll.Configure(netpoll.Config{PollerNum: 1}))
+	work.Check(netpoll.Configure(netpoll.Config{
+		PollerNum: 1,
+		Runner:    func(_ context.Context, handle func()) { go handle() },
+	}))
 	ln, err := netpoll.CreateListener("tcp", fmt.Sprintf("127.0.0.1:%d", work.Int(2)))
 	work.Check(err)
 	loop, err := netpoll.NewEventLoop(echo)
