@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,26 +13,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const goNet4K = "Go net, 4 KiB"
-
 func idleRow() row {
-	peers := []string{ours, oursKV, epoll, libevent, libev, libuv, goNet4K, redis}
+	large := from(1000, 1<<20)
+	peers := slices.Concat([]string{ours, onStream, oursKV, epoll, libevent, libev, libuv, goNet4K}, goLoops, []string{redis})
 	return row{
 		name:  "idle",
 		title: "what an idle connection costs",
 		how: "Each connection has had one request answered and then waits. Resident memory of the server afterwards less that before, for each; " +
-			"what the kernel holds for a socket is not in it. Go's net has a goroutine and a buffer of 4 KiB for each. Two rounds.",
+			"what the kernel holds for a socket is not in it, and memory comes in pages, so that few connections tell little. Go's net has a goroutine and a buffer of 4 KiB for each. Two rounds.",
 		run: func(b *bench) {
 			defer func(n int) { b.rounds = n }(b.rounds)
 			b.rounds = min(b.rounds, 2)
-			n := min(b.pick(15_000, 1000), descriptors()-200)
-			b.interleave(fmt.Sprintf("%d connections", n), peers, func(peer string) (values, error) {
-				return b.with(peer, func(s *server) (values, error) { return b.idle(s, n, peer) })
-			})
+			for _, n := range []int{100, 10, 1000, 15_000}[:b.pick(4, 1)] {
+				n = min(n, descriptors()-200)
+				b.interleave(fmt.Sprintf("%d connections", n), peers, func(peer string) (values, error) {
+					return b.with(peer, func(s *server) (values, error) { return b.idle(s, n, peer) })
+				})
+			}
 		},
 		tables: []table{{
-			metric: "bytes", title: "resident memory", unit: "bytes for each connection", peers: peers, plot: "idle", log: true,
-			goals: []goal{{factor: 200}, {against: []string{goNet4K}, factor: 0.1}},
+			metric: "bytes", title: "resident memory", unit: "bytes for each connection", peers: peers, plot: "growth-idle", log: true, lines: true,
+			goals: slices.Concat(
+				[]goal{{factor: 200, on: large}, {against: []string{goNet4K}, factor: 0.1, on: large}},
+				forBoth(goal{against: goLoops, factor: 0.5, on: large}),
+			),
 		}},
 	}
 }

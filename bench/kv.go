@@ -11,10 +11,7 @@ import (
 	"time"
 )
 
-const (
-	oursKV    = "ae kv"
-	valueSize = 64
-)
+const valueSize = 64
 
 var kvServers = []string{oursKV, redis, memcached}
 

@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
 func latencyRow() row {
-	peers := []string{ours, epoll, libuv, goNet}
+	peers := slices.Concat([]string{ours, onStream, epoll, libuv, goNet}, goLoops)
 	r := row{
 		name:  "latency",
 		title: "echo at a fixed rate",

@@ -2,8 +2,6 @@ package main
 
 import "fmt"
 
-const goTimer = "time.Timer"
-
 func latenessRow() row {
 	peers := []string{ours, libev, libevent, libuv, goTimer}
 	others := []string{libuv, libevent, goTimer}
@@ -18,11 +16,7 @@ func latenessRow() row {
 				for _, wait := range []int{100, 1000, 3100} {
 					count := b.pick(200, 30)
 					b.interleave(fmt.Sprintf("%g ms, %s", float64(wait)/1000, state), peers, func(peer string) (values, error) {
-						program := worker[peer]
-						if peer == goTimer {
-							program = "std"
-						}
-						return b.work([]int{b.serverCPU}, program, "lateness", wait, count, state)
+						return b.runAs(peer, []int{b.serverCPU}, "lateness", wait, count, state)
 					})
 				}
 			}

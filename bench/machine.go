@@ -22,9 +22,9 @@ func (b *bench) writeMachine(w io.Writer) {
 	line(w, []string{"virtual machine", virtual()})
 	line(w, []string{"kernel", unix.ByteSliceToString(uts.Sysname[:]) + " " + strings.SplitN(unix.ByteSliceToString(uts.Release[:]), "-", 2)[0]})
 	line(w, []string{"Go", runtime.Version()})
-	for _, peer := range []string{epoll, libevent, libev, libuv, redis, memcached} {
-		if v := b.versions[peer]; v != "" {
-			line(w, []string{peer, v})
+	for _, p := range peers {
+		if v := b.versions[p.name]; v != "" {
+			line(w, []string{p.name, v})
 		}
 	}
 }

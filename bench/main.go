@@ -29,8 +29,8 @@ type row struct {
 
 func rows() []row {
 	return []row{
-		chainRow(), echoRow(), latencyRow(), timersRow(), latenessRow(), postRow(),
-		churnRow(), idleRow(), loopsRow(), kvRow(), largeRow(), startupRow(), checkRow(),
+		chainRow(), echoRow(), freeRow(), growthRow(), latencyRow(), timersRow(), latenessRow(), postRow(), churnRow(), idleRow(),
+		loopsRow(), proxyRow(), broadcastRow(), kvRow(), largeRow(), startupRow(), checkRow(),
 	}
 }
 
@@ -85,11 +85,14 @@ func (b *bench) all(only, out string) error {
 		}
 		b.row = r.name
 		log.Printf("%s: %s", r.name, r.title)
+		began := time.Now()
 		r.run(b)
 		done = append(done, r)
 		b.writeTables(os.Stderr, r)
+		log.Printf("%s took %v", r.name, time.Since(began).Round(100*time.Millisecond))
 	}
 	b.took = time.Since(start)
+	b.writeGoals(os.Stderr, done)
 
 	if out != "" {
 		if err := b.plots(filepath.Join(out, "plots"), done); err != nil {

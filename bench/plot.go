@@ -2,33 +2,21 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
-
-// A peer has the same colour in all plots; ae the one that stands out.
-var colors = map[string]color.RGBA{
-	ours:     {0xc0, 0x39, 0x2b, 0xff},
-	oursKV:   {0xe5, 0x98, 0x66, 0xff},
-	epoll:    {0x2c, 0x3e, 0x50, 0xff},
-	threaded: {0x85, 0x92, 0x9e, 0xff},
-	libevent: {0x29, 0x80, 0xb9, 0xff},
-	libev:    {0x7f, 0xb3, 0xd5, 0xff},
-	libuv:    {0x16, 0xa0, 0x85, 0xff},
-	goNet:    {0x8e, 0x44, 0xad, 0xff}, goNet4K: {0x8e, 0x44, 0xad, 0xff},
-	goTimer: {0x8e, 0x44, 0xad, 0xff}, afterFunc: {0x8e, 0x44, 0xad, 0xff}, channel: {0x8e, 0x44, 0xad, 0xff},
-	goHeap: {0xd2, 0xb4, 0xde, 0xff}, buffered: {0xd2, 0xb4, 0xde, 0xff},
-	redis:     {0x7f, 0x8c, 0x8d, 0xff},
-	memcached: {0xbf, 0xc9, 0xca, 0xff},
-}
 
 func (b *bench) plots(dir string, rows []row) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -39,7 +27,11 @@ func (b *bench) plots(dir string, rows []row) error {
 			if t.plot == "" || len(b.subjects(r.name, t)) == 0 {
 				continue
 			}
-			if err := b.bars(filepath.Join(dir, t.plot+".svg"), r, t); err != nil {
+			draw := b.bars
+			if t.lines {
+				draw = b.lines
+			}
+			if err := draw(filepath.Join(dir, t.plot+".svg"), r, t); err != nil {
 				return fmt.Errorf("plot %s: %w", t.plot, err)
 			}
 		}
@@ -51,15 +43,7 @@ func (b *bench) plots(dir string, rows []row) error {
 func (b *bench) bars(path string, r row, t table) error {
 	subjects, peers := b.subjects(r.name, t), b.columns(r.name, t)
 	axis := b.axis(r, t)
-	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
-	p := plot.New()
-	p.Title.Text = fmt.Sprintf("%s: %s", r.title, t.title)
-	p.Y.Label.Text = t.unit
-	p.Legend.Top, p.Legend.Left = true, true // icons before the text, so that a wider font does no harm
-	p.Legend.XOffs, p.Legend.ThumbnailWidth = vg.Points(490), vg.Points(10)
-	p.Legend.TextStyle.Font.Size = 10
-	p.BackgroundColor = color.White
-
+	p := blank(r, t)
 	const forAll = 420 // points, for bars and the space between groups
 	width := vg.Points(min(16, forAll/float64(len(subjects)*(len(peers)+1))))
 	for i, peer := range peers {
@@ -71,7 +55,7 @@ func (b *bench) bars(path string, r row, t table) error {
 		if err != nil {
 			return err
 		}
-		bar.Color = colors[peer]
+		bar.Color = find(peer).color
 		bar.LineStyle.Width = 0
 		bar.Offset = width * vg.Length(float64(i)-float64(len(peers)-1)/2)
 		p.Add(bar)
@@ -87,6 +71,60 @@ func (b *bench) bars(path string, r row, t table) error {
 	p.X.Min, p.X.Max = -0.6, 1.3*float64(len(subjects))-0.4 // the rest is for the legend
 	p.Y.Min = 0
 	return save(p, path)
+}
+
+// lines draws a table as growth: a line for each peer over the numbers that its
+// subjects begin with, each tenfold as wide as the next.
+func (b *bench) lines(path string, r row, t table) error {
+	y, p := b.axis(r, t), blank(r, t)
+	least, most := math.Inf(1), math.Inf(-1)
+	for _, peer := range b.columns(r.name, t) {
+		var points plotter.XYs
+		for _, subject := range b.subjects(r.name, t) {
+			if x := b.figure(r.name, subject, peer, t.metric).median(); x > 0 {
+				points = append(points, plotter.XY{X: math.Log10(leadingNumber(subject)), Y: y.height(x)})
+			}
+		}
+		if points == nil {
+			continue
+		}
+		slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+		line, dots, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return err
+		}
+		line.Color, dots.Color = find(peer).color, find(peer).color
+		line.Width, dots.Radius = vg.Points(1.5), vg.Points(2)
+		p.Add(line, dots)
+		p.Legend.Add(peer, line)
+		least, most = min(least, points[0].X), max(most, points[len(points)-1].X)
+	}
+
+	if t.log {
+		p.Y.Tick.Marker = y
+	}
+	p.X.Tick.Marker = axis{}                         // of the exponents
+	p.X.Min, p.X.Max = least, least+1.3*(most-least) // the rest is for the legend
+	p.Y.Min = 0
+	return save(p, path)
+}
+
+// leadingNumber is what a subject of a growth begins with, such as "100 connections".
+func leadingNumber(subject string) float64 {
+	n, _ := strconv.ParseFloat(strings.Fields(subject)[0], 64)
+	return n
+}
+
+func blank(r row, t table) *plot.Plot {
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
+	p := plot.New()
+	p.Title.Text = fmt.Sprintf("%s: %s", r.title, t.title)
+	p.Y.Label.Text = t.unit
+	p.Legend.Top, p.Legend.Left = true, true // icons before the text, so that a wider font does no harm
+	p.Legend.XOffs, p.Legend.ThumbnailWidth = vg.Points(490), vg.Points(10)
+	p.Legend.TextStyle.Font.Size = 10
+	p.BackgroundColor = color.White
+	return p
 }
 
 // save names the fonts that stand in for the one that gonum writes with, and have the same widths.

@@ -20,13 +20,7 @@ type table struct {
 	unit          string // behind the title
 	plot          string // name of its plot, if it has one
 	log           bool   // its plot has a logarithmic axis
-}
-
-func (t table) mine(g goal) string {
-	if g.peer != "" {
-		return g.peer
-	}
-	return t.peers[0]
+	lines         bool   // its plot shows how the figures grow with the number in each subject
 }
 
 // subjects are those with a result, in the order in which they were measured.
@@ -112,61 +106,6 @@ func number(x float64) string {
 	return fmt.Sprintf("%.3g", x)
 }
 
-func verdicts(outcomes []outcome) string {
-	var s []string
-	for _, o := range outcomes {
-		met := "met"
-		if !o.met() {
-			met = "**not met**"
-		}
-		s = append(s, fmt.Sprintf("%v (%v): %s", o, o.goal, met))
-	}
-	return strings.Join(s, "; ")
-}
-
-// writeSummary has a line for each goal: how often it was met, and where it was missed most.
-func (b *bench) writeSummary(w io.Writer, rows []row) {
-	line(w, []string{"row", "what", "goal", "met", "worst"})
-	line(w, repeat("---", 5))
-	for _, r := range rows {
-		for _, t := range r.tables {
-			for _, g := range t.goals {
-				b.summarize(w, r, t, g)
-			}
-		}
-	}
-}
-
-func (b *bench) summarize(w io.Writer, r row, t table, g goal) {
-	t.goals = []goal{g}
-	var all []outcome
-	for _, subject := range b.subjects(r.name, t) {
-		all = append(all, b.outcomes(r.name, t, subject)...)
-	}
-	if len(all) == 0 {
-		return
-	}
-	worst, met := all[0], 0
-	for _, o := range all {
-		if o.met() {
-			met++
-		}
-		if g.atLeast == (o.ratio < worst.ratio) {
-			worst = o
-		}
-	}
-	against := strings.Join(g.against, ", ")
-	if g.best {
-		against = "the best of " + against
-	}
-	verdict := fmt.Sprintf("%d of %d", met, len(all))
-	if met < len(all) {
-		verdict = "**" + verdict + "**"
-	}
-	line(w, []string{r.name, t.title, fmt.Sprintf("%s %s %s", t.mine(g), g, against), verdict,
-		fmt.Sprintf("%v: %s", worst, worst.subject)})
-}
-
 func (b *bench) writeResults(path string, rows []row) error {
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "# Results\n\nWritten by `go run . -rounds %d` in this folder, %s, in %v. [README.md](README.md) tells how each was measured "+
@@ -181,7 +120,7 @@ func (b *bench) writeResults(path string, rows []row) error {
 		fmt.Fprintf(&w, "\nNot here, and left out: %s\n", m)
 	}
 	fmt.Fprintf(&w, "\n## Goals\n\n")
-	b.writeSummary(&w, rows)
+	b.writeGoals(&w, rows)
 	for _, r := range rows {
 		fmt.Fprintf(&w, "\n## %s: %s\n\n%s\n", r.name, r.title, r.how)
 		for _, t := range r.tables {

@@ -5,15 +5,16 @@ import (
 	"debug/elf"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 )
 
 func startupRow() row {
-	peers := []string{ours, oursKV, epoll, libevent, libev, libuv, goNet, redis, memcached}
+	peers := slices.Concat([]string{ours, onStream, oursKV, epoll, libevent, libev, libuv, goNet}, goLoops, []string{redis, memcached})
 	return row{
 		name:  "startup",
 		title: "starting, size, dependencies",
-		how: "From starting the process to the first connection accepted; the size of the program's file; how many Go modules, or shared " +
+		how: "From starting the process to the first connection accepted, of an echo server or a key-value server; the size of the program's file; how many Go modules, or shared " +
 			"libraries besides libc's own, it needs. A Go program has its runtime in its file.",
 		run: func(b *bench) {
 			b.interleave("each", peers, func(peer string) (values, error) {

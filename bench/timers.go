@@ -2,11 +2,6 @@ package main
 
 import "fmt"
 
-const (
-	afterFunc = "time.AfterFunc"
-	goHeap    = "container/heap"
-)
-
 func timersRow() row {
 	others := []string{libev, libevent, libuv, afterFunc, goHeap}
 	peers := append([]string{ours}, others...)
@@ -15,18 +10,12 @@ func timersRow() row {
 		title: "adding, cancelling and firing",
 		how: "So many timers of an hour or two are added, and cancelled in another order; then as many are added and fire, all due at once. " +
 			"libev and libuv set a timer by the loop's cached time, and so a little early; the others read the clock for each, which is most " +
-			"of what adding costs them. CPU time of the process. libuv counts in milliseconds. time.AfterFunc starts a goroutine for each timer that fires.",
+			"of what adding costs them. CPU time of the process. libuv counts in milliseconds. time.AfterFunc starts a goroutine for each timer that fires. Of less than " +
+			"a thousand timers, only the last table: reading the clock would be most of the others.",
 		run: func(b *bench) {
-			sizes := []int{1000, 100_000, 1_000_000}
-			for _, n := range sizes[:b.pick(3, 2)] {
+			for _, n := range []int{1000, 10, 100, 10_000, 100_000, 1_000_000}[:b.pick(6, 2)] {
 				b.interleave(fmt.Sprint(n), peers, func(peer string) (values, error) {
-					switch peer {
-					case afterFunc:
-						return b.work([]int{b.serverCPU}, "std", "timers-afterfunc", n)
-					case goHeap:
-						return b.work([]int{b.serverCPU}, "std", "timers-heap", n)
-					}
-					return b.work([]int{b.serverCPU}, worker[peer], "timers", n)
+					return b.runAs(peer, []int{b.serverCPU}, "timers", n)
 				})
 			}
 		},
@@ -37,8 +26,14 @@ func timersRow() row {
 	} {
 		t := table{metric: m[0], title: m[1], unit: "ns each", peers: peers}
 		if m[0] == "total" {
-			t.goals = []goal{{against: others, best: true, factor: 1}}
+			t.goals = []goal{
+				{against: []string{libev}, factor: 1.5, on: func(subject string) bool { return subject == "1000" }},
+				{against: others, best: true, factor: 1},
+			}
 			t.plot, t.log = "timers", true
+		}
+		if m[0] == "churn" {
+			t.plot, t.log, t.lines = "growth-timers", true, true
 		}
 		r.tables = append(r.tables, t)
 	}

@@ -3,6 +3,7 @@
 package work
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"slices"
@@ -114,4 +115,17 @@ func Pairs(n int) (r, w []int) {
 		r, w = append(r, fd[0]), append(w, fd[1])
 	}
 	return r, w
+}
+
+// Compute is work for about so long: what a server does with a request besides
+// passing bytes on.
+func Compute(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	var block [1024]byte
+	for start := time.Now(); time.Since(start) < d; {
+		sum := sha256.Sum256(block[:])
+		copy(block[:], sum[:])
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"net"
 	"time"
@@ -23,14 +22,10 @@ func newGroup(addr string, loops int, reuseport bool, h func() *stream.Handler) 
 }
 
 // group is an echo server that computes for a while for each request.
-func group(port, loops int, reuseport bool, busy time.Duration) {
+func group(port int, busy time.Duration, loops int, reuseport bool) {
 	g, _ := newGroup(fmt.Sprintf("127.0.0.1:%d", port), loops, reuseport, func() *stream.Handler {
-		block := make([]byte, 1024)
 		return &stream.Handler{Data: func(c *stream.Conn, p []byte) int {
-			for start := time.Now(); busy > 0 && time.Since(start) < busy; {
-				sum := sha256.Sum256(block)
-				copy(block, sum[:])
-			}
+			work.Compute(busy)
 			c.Write(p)
 			return len(p)
 		}}

@@ -14,7 +14,7 @@ import (
 func main() {
 	switch work.Mode() {
 	case "group":
-		group(work.Int(2), work.Int(3), work.Text(4) == "reuseport", time.Duration(work.Int(5))*time.Microsecond)
+		group(work.Int(2), time.Duration(work.Int(3))*time.Microsecond, work.Int(4), work.Text(5) == "reuseport")
 		return
 	case "skew":
 		skew(work.Int(2), work.Text(3) == "reuseport")
@@ -27,7 +27,9 @@ func main() {
 	case "chain":
 		chain(el, work.Int(2), work.Int(3), work.Int(4), work.Int(5))
 	case "echo":
-		echoOnStream(el, work.Int(2))
+		echo(el, work.Int(2))
+	case "broadcast":
+		broadcast(el, work.Int(2))
 	case "timers":
 		work.RunTimers(&timers{el: el}, work.Int(2))
 	case "lateness":

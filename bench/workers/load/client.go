@@ -32,7 +32,8 @@ type conn struct {
 	owed int    // units until the batch is answered
 	out  []byte // what the socket has not taken yet
 	due  []time.Time
-	head int // of due
+	echo bool // it is the end of a connection that a proxy has made
+	head int  // of due
 }
 
 func dial(o options, conns int) *client {
@@ -47,14 +48,27 @@ func dial(o options, conns int) *client {
 		}
 		fd, err := connect(o.port)
 		work.Check(err)
-		for fd >= len(c.conns) {
-			c.conns = append(c.conns, nil)
-		}
-		c.conns[fd] = &conn{fd: fd, req: newRequest(asked)}
-		c.list = append(c.list, c.conns[fd])
-		work.Check(unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}))
+		cn := &conn{fd: fd, req: newRequest(asked)}
+		c.add(cn)
+		c.list = append(c.list, cn)
 	}
 	return c
+}
+
+func (c *client) add(cn *conn) {
+	for cn.fd >= len(c.conns) {
+		c.conns = append(c.conns, nil)
+	}
+	c.conns[cn.fd] = cn
+	work.Check(unix.EpollCtl(c.epfd, unix.EPOLL_CTL_ADD, cn.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(cn.fd)}))
+}
+
+// choose leaves all but n connections idle, spread over them.
+func (c *client) choose(n int) {
+	for i := range n {
+		c.list[i] = c.list[i*len(c.list)/n]
+	}
+	c.list = c.list[:n]
 }
 
 func raiseLimit() {
@@ -169,6 +183,10 @@ func (c *client) poll() int {
 
 func (c *client) receive(cn *conn) {
 	n := read(cn.fd, c.buf)
+	if cn.echo {
+		c.send(cn, c.buf[:n])
+		return
+	}
 	before := cn.owed
 	cn.owed -= cn.req.units(c.buf[:n])
 	if cn.owed < 0 {

@@ -17,6 +17,8 @@ import (
 type options struct {
 	port, pid   int
 	conns       int
+	idle        int    // connections besides, on which nothing is sent
+	behind      int    // port to listen at as the server behind a proxy
 	what        string // what is asked: echo, or a command of a key-value server
 	size        int    // of a message or a value, in bytes
 	pipeline    int    // requests that are sent before the first reply is awaited
@@ -31,6 +33,8 @@ func main() {
 	flag.IntVar(&o.port, "port", 0, "port of the server on 127.0.0.1")
 	flag.IntVar(&o.pid, "pid", 0, "process of the server, for its CPU time")
 	flag.IntVar(&o.conns, "conns", 50, "connections")
+	flag.IntVar(&o.idle, "idle", 0, "connections besides that are idle, for closed")
+	flag.IntVar(&o.behind, "behind", 0, "port at which to be the echo server that a proxy passes on to, for closed")
 	flag.StringVar(&o.what, "what", "echo", "echo, ping, get, set, incr, mset, mixed, memcache-get or memcache-set")
 	flag.IntVar(&o.size, "size", 64, "bytes of a message or a value")
 	flag.IntVar(&o.pipeline, "pipeline", 1, "requests sent at once")
@@ -47,6 +51,8 @@ func main() {
 		open(o)
 	case "fill":
 		fill(o)
+	case "broadcast":
+		broadcast(o)
 	case "churn":
 		churn(o)
 	case "idle":
@@ -96,7 +102,15 @@ func cpuTime(pid int) time.Duration {
 
 // closed sends on each connection when the last reply has come, and measures how many replies there are.
 func closed(o options) {
-	c := dial(o, o.conns)
+	var behind *backend
+	if o.behind != 0 {
+		behind = listen(o.behind) // before the proxy dials
+	}
+	c := dial(o, o.conns+o.idle)
+	c.choose(o.conns)
+	if behind != nil {
+		behind.accept(c)
+	}
 	c.sendAll()
 	c.runUntil(time.Now().Add(o.warm))
 

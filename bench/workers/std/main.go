@@ -2,11 +2,8 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/aeloop/ae/bench/internal/work"
@@ -19,47 +16,31 @@ func main() {
 		if work.Text(3) != "" {
 			size = work.Int(3)
 		}
-		echo(work.Int(2), size)
-	case "timers-afterfunc":
-		work.RunTimers(&afterFunc{}, work.Int(2))
-	case "timers-heap":
-		work.RunTimers(&heapTimers{}, work.Int(2))
+		echo(work.Int(2), size, 0)
+	case "group":
+		echo(work.Int(2), 16<<10, time.Duration(work.Int(3))*time.Microsecond)
+	case "broadcast":
+		broadcast(work.Int(2))
+	case "proxy":
+		proxy(work.Int(2), work.Int(3))
+	case "timers":
+		var t work.Timers = &afterFunc{}
+		if work.Text(3) == "heap" {
+			t = &heapTimers{}
+		}
+		work.RunTimers(t, work.Int(2))
 	case "lateness":
 		lateness(time.Duration(work.Int(2))*time.Microsecond, work.Int(3), work.Text(4) == "busy")
 	case "post":
-		post(work.Int(2), work.Int(3), 0)
-	case "post-buffered":
-		post(work.Int(2), work.Int(3), 1024)
+		buffer := 0
+		if work.Text(4) != "" {
+			buffer = work.Int(4)
+		}
+		post(work.Int(2), work.Int(3), buffer)
 	case "wake":
 		wake(work.Int(2))
-	case "version":
-		info, _ := debug.ReadBuildInfo()
-		fmt.Println(info.GoVersion)
 	default:
 		os.Exit(2)
-	}
-}
-
-// echo is the server everybody writes: a goroutine and a buffer for each connection.
-func echo(port, size int) {
-	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	work.Check(err)
-	for {
-		c, err := ln.Accept()
-		work.Check(err)
-		go func() {
-			defer c.Close()
-			buf := make([]byte, size)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					return
-				}
-				if _, err := c.Write(buf[:n]); err != nil {
-					return
-				}
-			}
-		}()
 	}
 }
 
