@@ -24,7 +24,8 @@ type recorder struct {
 	what   atomic.Uint64 // which it is: kind<<60 | entry of its function
 	turn   atomic.Int64  // when the last poll had ended; 0 while the loop polls
 	asleep stopwatch
-	polls  atomic.Int64 // how long polling took altogether, without the sleep
+	polls  atomic.Int64  // how long polling took altogether, without the sleep
+	polled atomic.Uint64 // how often the loop has polled
 
 	callbacks  [ae.Kinds]counter
 	iterations counter // from the end of a poll to the next poll
@@ -77,6 +78,7 @@ func (r *recorder) trace() *ae.Trace {
 // onPoll ends an iteration: the loop is about to look what else there is.
 func (r *recorder) onPoll(e *ae.Event) {
 	r.pollStart = e.Time
+	r.polled.Add(1)
 	if len(r.open) > 0 { // a nested ProcessEvents: the callback around it goes on
 		return
 	}
@@ -205,6 +207,8 @@ func (s *stopwatch) stop(now time.Duration) {
 		s.word.Store(w&^1 + int64(now)<<1)
 	}
 }
+
+func (s *stopwatch) running() bool { return s.word.Load()&1 != 0 }
 
 func (s *stopwatch) read(now time.Duration) (sum time.Duration, running bool) {
 	w := s.word.Load()

@@ -62,7 +62,8 @@ func labelsOf(block string) (labels string, ok bool) {
 //	#	0x4a5b6c	main.(*server).onReadable+0x12c	/src/main.go:40
 func parseFrames(block string) (frames []Frame) {
 	for line := range strings.Lines(block) {
-		fields := strings.Split(strings.TrimSpace(line), "\t")
+		// The columns are aligned with more tabs where they need it.
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' || r == '\n' })
 		if len(fields) < 4 || fields[0] != "#" {
 			continue
 		}
@@ -70,7 +71,7 @@ func parseFrames(block string) (frames []Frame) {
 		if i := strings.LastIndex(name, "+0x"); i > 0 {
 			name = name[:i]
 		}
-		frames = append(frames, Frame{strings.TrimSpace(name), strings.TrimSpace(fields[3])})
+		frames = append(frames, Frame{name, fields[3]})
 	}
 	return frames
 }
@@ -122,6 +123,10 @@ func funcName(pc uintptr) string {
 	}
 	return "?"
 }
+
+// brief leaves out the path of a function's package: main.f stays, and
+// github.com/a/b.f becomes b.f.
+func brief(function string) string { return function[strings.LastIndexByte(function, '/')+1:] }
 
 // entry returns the entry of a callback, by which its name can be found later.
 func entry(fn any) uintptr { return reflect.ValueOf(fn).Pointer() }

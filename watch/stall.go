@@ -66,9 +66,16 @@ const (
 
 // monitor looks at a loop every half of Slow. It has what it sees to itself, except
 // for what is under mu.
+//
+// While the loop does nothing at all it looks less and less often, down to an
+// eighth: a wake-up of this goroutine is dear beside a loop that sleeps. What is
+// slow right then is reported up to four times Slow later, and always when it has
+// ended.
 type monitor struct {
 	w        *Watcher
 	interval time.Duration
+	pause    time.Duration // until the next look
+	polls    uint64        // how often the loop had polled at the last one
 	last     time.Time     // the last look
 	lateFrom time.Duration // on the loop's clock: the process stood still
 	lateTo   time.Duration // from here to here
@@ -95,19 +102,35 @@ type stalled struct {
 func (m *monitor) run(w *Watcher) {
 	m.w = w
 	m.interval = w.opts.Slow / 2
+	m.pause = m.interval
 	m.last = time.Now()
 	m.names = map[uintptr]string{}
-	tick := time.NewTicker(m.interval)
-	defer tick.Stop()
+	timer := time.NewTimer(m.pause)
+	defer timer.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-timer.C:
 			m.look()
+			timer.Reset(m.pause)
 		case <-w.closed:
 			m.look() // at what has ended
 			return
 		}
 	}
+}
+
+const maxIdle = 8 // intervals between looks at a loop that does nothing
+
+// rest decides when to look next.
+func (m *monitor) rest() {
+	asleep := m.w.rec.asleep.running()
+	polls := m.w.rec.polled.Load()
+	if asleep && polls == m.polls {
+		m.pause = min(2*m.pause, maxIdle*m.interval)
+	} else {
+		m.pause = m.interval
+	}
+	m.polls = polls
 }
 
 // look is one look at the loop. One that comes late sees what the scheduler did,
@@ -117,7 +140,7 @@ func (m *monitor) look() {
 	clock := now.Sub(m.w.el.Started())
 	gap := now.Sub(m.last)
 	m.last = now
-	late := gap > 2*m.interval
+	late := gap > m.pause+m.interval
 
 	m.mu.Lock()
 	m.health.Looks++
@@ -133,6 +156,7 @@ func (m *monitor) look() {
 	if !late {
 		m.underWay(clock)
 	}
+	m.rest()
 }
 
 // underWay reports what is slow and has not ended.

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"runtime/pprof"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aeloop/ae"
@@ -34,9 +33,9 @@ type Options struct {
 	// looks at them.
 	Lanes bool
 
-	// Conns says what connections upon the loop have to say, if there are any. It
-	// is called on the loop's goroutine, twice a second at most and only while
-	// somebody looks.
+	// Conns says how the connections upon the loop do, if there are such: ConnsOf
+	// does for those of package stream. It is called on the loop's goroutine,
+	// before a poll, at most once each time that somebody takes a Snapshot.
 	Conns func() Conns
 }
 
@@ -99,40 +98,4 @@ const label = "ae"
 // labelled returns a context for pprof.SetGoroutineLabels.
 func labelled(name string) context.Context {
 	return pprof.WithLabels(context.Background(), pprof.Labels(label, name))
-}
-
-// Conns is what a layer of connections upon the loop, such as package stream, can
-// say of itself.
-type Conns struct {
-	Open    int               `json:"open"`    // connections
-	Queued  int64             `json:"queued"`  // bytes of output that wait for the kernel to take them
-	Largest []int64           `json:"largest"` // the largest of these queues, the largest first
-	Closed  map[string]uint64 `json:"closed"`  // how many connections have ended, by reason
-}
-
-// connsBox carries Conns from the loop to who looks.
-type connsBox struct {
-	wanted atomic.Bool // somebody looks, and has not been served
-
-	mu     sync.Mutex
-	latest *Conns
-}
-
-// serve is called on the loop's goroutine once an iteration.
-func (b *connsBox) serve(fn func() Conns) {
-	if fn == nil || !b.wanted.Load() {
-		return
-	}
-	c := fn()
-	b.mu.Lock()
-	b.latest = &c
-	b.mu.Unlock()
-	b.wanted.Store(false)
-}
-
-func (b *connsBox) get() *Conns {
-	b.wanted.Store(true)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.latest
 }
