@@ -123,6 +123,10 @@ type Event struct {
 	Ready    int           // Polled
 }
 
+// Started returns when New made the loop, which is the origin of Event.Time: by it
+// an observer compares that with a clock of its own. Any goroutine may call it.
+func (el *EventLoop) Started() time.Time { return el.epoch }
+
 // AddTrace has t's functions called from now on. Several observers can share a
 // loop; they are called in the order in which they were added. remove takes t away
 // again, at once; it may be called more than once. Both belong to the loop's
