@@ -114,6 +114,9 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			return
 		}
 	}
+	if c.queued >= c.h.high() && c.flags&dead == 0 {
+		c.mark(true) // Data may have stopped for that
+	}
 	limit := max(c.h.maxInput(), c.need)
 	if used > 0 {
 		limit += readSize
