@@ -309,6 +309,9 @@ func (c *Conn) Detach() (fd int, in, out []byte) {
 		return -1, nil, nil
 	}
 	l := c.loop()
+	if c.layered() != nil {
+		c.encode()
+	}
 	if c.in != nil {
 		in = append(in, c.in.bytes()...)
 	}
