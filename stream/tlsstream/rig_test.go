@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -268,4 +269,29 @@ func listenTLS(t *testing.T, config *tls.Config, fn func(c *tls.Conn)) (addr str
 		wg.Wait()
 	})
 	return ln.Addr().String()
+}
+
+// prefixed sends something in front of what it sends first, in one segment, and drops
+// the answer to it.
+type prefixed struct {
+	net.Conn
+	first, answer string
+}
+
+func (c *prefixed) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(append([]byte(c.first), p...))
+	n -= len(c.first)
+	c.first = ""
+	return n, err
+}
+
+func (c *prefixed) Read(p []byte) (int, error) {
+	if c.answer != "" {
+		got := make([]byte, len(c.answer))
+		if _, err := io.ReadFull(c.Conn, got); err != nil || string(got) != c.answer {
+			return 0, errors.Join(err, errors.New("no answer"))
+		}
+		c.answer = ""
+	}
+	return c.Conn.Read(p)
 }
