@@ -124,7 +124,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 			p[len(p)-1]++
 			c.write(append(p, bytes.Repeat([]byte("unread"), 10_000)...))
 		}, alertBadRecordMAC, local},
-		"TooLongRecord": {func(c *rawClient) { c.write([]byte{typeData, 3, 3, 0xff, 0xff}) }, alertRecordOverflow, local},
+		"TooLongRecord":    {func(c *rawClient) { c.write([]byte{typeData, 3, 3, 0xff, 0xff}) }, alertRecordOverflow, local},
 		"TooLongPlaintext": {func(c *rawClient) { c.send(typeData, make([]byte, 16<<10+1)) }, alertRecordOverflow, local},
 		"NoRecord":         {func(c *rawClient) { c.write([]byte("GET / HTTP/1.1\r\n\r\n")) }, 70, local},
 		"FatalAlert":       {func(c *rawClient) { c.send(typeAlert, []byte{2, 80}) }, nothing, remote},

@@ -21,6 +21,8 @@ type layer struct {
 
 	src     []byte // what Decode was given, for socket to read
 	records records
+	more    bool  // conn may have plaintext for which there was no room
+	err     error // how the input has ended
 
 	queued     bool // in e.slots, whose these three are
 	prev, next *layer
@@ -41,19 +43,22 @@ func (y *layer) Decode(dst, src []byte, eof bool) (nDst, nSrc int, err error) {
 		nSrc, err = y.feed(src, eof)
 		return 0, nSrc, err
 	}
-	y.src = src
-	nDst, err = y.conn.Read(dst)
-	nSrc = len(src) - len(y.src)
-	y.src = nil
-	switch {
-	case nDst > 0:
-		err = nil // comes again
-	case err == errAgain && eof:
-		err = io.ErrUnexpectedEOF // without close_notify anybody may have cut it off
-	case err == errAgain:
-		err = nil
+	if y.err == nil && (y.more || y.records.next(src) > 0) {
+		y.src = src
+		nDst, err = y.conn.Read(dst) // may return both
+		nSrc = len(src) - len(y.src)
+		y.src = nil
+		y.more = nDst == len(dst)
+		if err != errAgain {
+			y.err = err
+		}
+	} else if y.err == nil && eof {
+		y.err = io.ErrUnexpectedEOF // without close_notify anybody may have cut it off
 	}
-	return nDst, nSrc, err
+	if nDst+nSrc > 0 {
+		return nDst, nSrc, nil
+	}
+	return 0, 0, y.err
 }
 
 func (y *layer) Encode(p []byte) error {

@@ -10,10 +10,10 @@ const (
 )
 
 // records says how much of what has come crypto/tls may read. It gets a record when
-// all of that is there, as header and body: so it has no part of one that it waits
-// to complete, reads nothing ahead, and its buffer is no larger than a record.
+// all of that is there, and nothing behind it: so it has no part of one that it waits
+// to complete, and its buffer is no larger than a record.
 type records struct {
-	left int // of the body whose header was read
+	left int // of the record whose beginning was read
 }
 
 // next returns how many bytes of src may be read at once; 0 is none yet.
@@ -21,23 +21,23 @@ func (r *records) next(src []byte) int {
 	if r.left > 0 {
 		return min(r.left, len(src))
 	}
-	if size, ok := record(src); len(src) < headerLen || ok && len(src) < size {
+	switch size, ok := record(src); {
+	case len(src) < headerLen || ok && len(src) < size:
 		return 0
+	case ok:
+		return size
 	}
-	return headerLen // a bad one too, for crypto/tls to say what is wrong
+	return headerLen // of something bad, for crypto/tls to say what
 }
 
 // read copies from src to p what may be read, and returns how much.
 func (r *records) read(p, src []byte) int {
 	n := r.next(src)
-	if r.left > 0 {
-		n = copy(p, src[:n])
-		r.left -= n
-	} else if n > 0 {
-		size, _ := record(src)
-		n = copy(p, src[:n])
-		r.left = size - n
+	if n > 0 && r.left == 0 {
+		r.left, _ = record(src)
 	}
+	n = copy(p, src[:n])
+	r.left -= n
 	return n
 }
 

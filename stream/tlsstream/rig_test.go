@@ -295,3 +295,32 @@ func (c *prefixed) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// holding is the socket of a client that keeps its second flight back: what it writes
+// after it has read.
+type holding struct {
+	net.Conn
+	read, released bool
+	out            []byte
+}
+
+func (c *holding) Read(p []byte) (int, error) {
+	c.read = true
+	return c.Conn.Read(p)
+}
+
+func (c *holding) Write(p []byte) (int, error) {
+	if !c.read || c.released {
+		return c.Conn.Write(p)
+	}
+	c.out = append(c.out, p...)
+	return len(p), nil
+}
+
+func (c *holding) release(t testing.TB) {
+	c.released = true
+	c.SetDeadline(testutil.Deadline()) // close_notify has set one that has passed
+	if _, err := c.Conn.Write(c.out); err != nil {
+		t.Fatal(err)
+	}
+}
