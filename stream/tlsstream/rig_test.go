@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/internal/testutil"
 	"github.com/aeloop/ae/stream"
 	"github.com/aeloop/ae/stream/tlsstream"
@@ -323,4 +324,13 @@ func (c *holding) release(t testing.TB) {
 	if _, err := c.Conn.Write(c.out); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// adopt makes a connection of a copy of conn's descriptor.
+func adopt(t testing.TB, l *stream.Loop, conn *net.TCPConn, h *stream.Handler) *stream.Conn {
+	fd, err := anet.Descriptor(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return must(l.Adopt(fd, h))
 }
