@@ -118,7 +118,7 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			return
 		}
 	}
-	if c.queued >= c.h.high() && c.flags&dead == 0 {
+	if c.Queued() >= c.h.high() && c.flags&dead == 0 {
 		c.mark(true) // Data may have stopped for that
 	}
 	limit := max(c.h.maxInput(), c.need)
