@@ -171,19 +171,19 @@ func (m mutant) try(tree string, limit time.Duration) (killer string, ran bool, 
 	if m.race {
 		build = append(build, "-race")
 	}
-	rounds := [][]string{{"-test.run", quick}, {"-test.skip", slow}}
+	rounds, full := [][]string{{"-test.run", quick}, {"-test.skip", slow}}, ""
 	if m.run != "" {
-		rounds = [][]string{{"-test.run", m.run}}
+		rounds, full = [][]string{{"-test.run", m.run}}, "yes"
 	}
 
 	for _, pkg := range m.packages() {
-		if out, err := command(10*time.Minute, tree, "go", append(slices.Clone(build), pkg)...); err != nil {
+		if out, err := command(10*time.Minute, "", tree, "go", append(slices.Clone(build), pkg)...); err != nil {
 			return "", ran, took, fmt.Errorf("does not compile: %w\n%s", err, out)
 		}
 		for _, tests := range rounds {
 			start := time.Now()
 			args := append([]string{"-test.failfast", "-test.timeout", limit.String()}, tests...)
-			out, err := command(limit+10*time.Second, filepath.Join(tree, pkg), binary, args...)
+			out, err := command(limit+10*time.Second, full, filepath.Join(tree, pkg), binary, args...)
 			took += time.Since(start)
 			if err != nil {
 				return cause(out), true, took, nil
@@ -216,13 +216,14 @@ func (m mutant) overlay(tree, dir string) (path string, err error) {
 	return path, os.WriteFile(path, data, 0o644)
 }
 
-// command runs a program in dir, for at most so long, and returns its output.
-func command(long time.Duration, dir, name string, args ...string) (string, error) {
+// command runs a program in dir, for at most so long, and returns its output. full is
+// for AE_LONG.
+func command(long time.Duration, full, dir, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "AE_PATIENCE="+patience, "AE_LONG=", "AE_SOAK=", "AE_PROGRAMS=")
+	cmd.Env = append(os.Environ(), "AE_PATIENCE="+patience, "AE_LONG="+full, "AE_SOAK=", "AE_PROGRAMS=")
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -59,6 +59,46 @@ var doorPromises = []promise{
 			t.Errorf("Run after Stop: %v", err)
 		}
 	}},
+	{"RunOfADoneContextDoesNothing", "Run with a context that is done does not begin an iteration", func(t *testing.T) {
+		el := aetest.Loop(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 100 {
+			if err := el.Run(ctx); err != context.Canceled {
+				t.Fatal(err)
+			}
+		}
+		if n := el.Stats().Iterations; n != 0 {
+			t.Errorf("%d iterations", n)
+		}
+	}},
+	{"RunIsOver", "a Run that has ended, and one that was refused, leave nothing of their contexts behind", func(t *testing.T) {
+		el := aetest.Loop(t)
+		ctx := &countedContext{Context: t.Context()}
+		other, cancel := context.WithCancel(t.Context())
+		el.Post(func(el *ae.EventLoop) {
+			if err := el.Run(ctx); !errors.Is(err, ae.ErrRunning) {
+				t.Errorf("Run inside Run: %v", err)
+			}
+			cancel()
+		})
+		testutil.Within(t, func() {
+			if err := el.Run(other); err != context.Canceled {
+				t.Errorf("Run: %v", err)
+			}
+		})
+
+		ran := false
+		el.Post(func(el *ae.EventLoop) { ran = true; el.Stop() })
+		if err := el.Main(); err != nil || !ran {
+			t.Errorf("Main after a Run that was cancelled: %v; it ran: %v", err, ran)
+		}
+
+		el.Stop()
+		if err := el.Run(ctx); err != nil || ctx.funcs != 0 {
+			t.Errorf("Run: %v; the context has %d functions left to call", err, ctx.funcs)
+		}
+	}},
 	{"RunEndsThoughAHookSleeps", "a context that ends while a hook of Run sleeps in an iteration of its own ends Run", func(t *testing.T) {
 		el := aetest.Loop(t)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -209,11 +249,15 @@ var doorPromises = []promise{
 		if len(trace) != 1 {
 			t.Errorf("the posted function ran %d times", len(trace))
 		}
+		if s := el.PublishedStats(); s.Posted != 1 || s.Queue != 0 {
+			t.Errorf("published: %+v", s)
+		}
 		r, _ := aetest.Pipe(t)
 		_, perr := el.ProcessEvents(ae.AllEvents)
+		_, nothing := el.ProcessEvents(0)
 		for name, err := range map[string]error{
 			"Close": el.Close(), "Post": el.Post(func(*ae.EventLoop) {}), "Main": el.Main(), "Run": el.Run(t.Context()),
-			"ProcessEvents":   perr,
+			"ProcessEvents": perr, "ProcessEvents without events": nothing,
 			"CreateFileEvent": el.CreateFileEvent(r, ae.Readable, aetest.Forbid(t, "closed")),
 			"DeleteFileEvent": el.DeleteFileEvent(r, ae.Readable), "Resize": el.Resize(10),
 		} {
@@ -225,6 +269,34 @@ var doorPromises = []promise{
 			t.Errorf("a closed loop has time event %d", id)
 		}
 		el.Stop()
+	}},
+	{"ClosePanicsAndLeaksNothing", "a posted function that panics inside Close does not keep the loop's descriptors open", func(t *testing.T) {
+		before := testutil.OpenDescriptors()
+		el, err := ae.New(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		el.Post(func(*ae.EventLoop) { panic("on purpose") })
+		func() {
+			defer func() { recover() }()
+			el.Close()
+		}()
+		if after := testutil.OpenDescriptors(); !slices.Equal(before, after) {
+			t.Errorf("descriptors %v, before %v", after, before)
+		}
+	}},
+	{"PostToALoopThatIsAwakeNeedsNoWakeUp", "what a callback posts right after a sleep costs no wake-up", func(t *testing.T) {
+		el := aetest.Loop(t)
+		ran := false
+		el.CreateTimeEvent(time.Millisecond, func(*ae.EventLoop, ae.TimeEventID) time.Duration {
+			el.Post(func(*ae.EventLoop) { ran = true })
+			return ae.NoMore
+		})
+		aetest.Until(t, el, func() bool { return ran })
+		aetest.Poll(t, el)
+		if s := el.Stats(); s.Sleeps == 0 || s.WakeUps != 0 {
+			t.Errorf("%+v", s)
+		}
 	}},
 	{"CloseRunsWhatStandsBehindAPanic", "posted functions run exactly once, also when Close runs them and one of them panics", func(t *testing.T) {
 		el := aetest.Loop(t)
@@ -344,4 +416,18 @@ func untouched(t *testing.T, wait func()) {
 	for _, fd := range fds {
 		anet.Close(fd)
 	}
+}
+
+// countedContext knows how many functions wait for its end.
+type countedContext struct {
+	context.Context
+	funcs int
+}
+
+func (c *countedContext) Done() <-chan struct{} { return make(chan struct{}) }
+
+// AfterFunc is what context.AfterFunc asks for.
+func (c *countedContext) AfterFunc(func()) (stop func() bool) {
+	c.funcs++
+	return func() bool { c.funcs--; return true }
 }

@@ -143,21 +143,6 @@ func TestAClosedLoopHoldsNothing(t *testing.T) {
 	runtime.KeepAlive(el)
 }
 
-func TestAFinishedRunForgetsItsContext(t *testing.T) {
-	el := aetest.Loop(t)
-	ctx := t.Context()
-	before := runtime.NumGoroutine()
-	for range 100 {
-		el.Stop()
-		if err := el.Run(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if after := runtime.NumGoroutine(); after > before {
-		t.Errorf("%d goroutines, before %d", after, before)
-	}
-}
-
 // A library that adds a hook for each of its objects must not make the loop's list
 // longer for ever.
 func TestRemovedHooksLeaveNothing(t *testing.T) {

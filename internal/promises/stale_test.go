@@ -192,6 +192,52 @@ var stalePromises = []promise{
 		aetest.Send(t, peer, "y")
 		aetest.Until(t, el, func() bool { return got == "y" })
 	}},
+	{"ClosedAndRegisteredAnewByItsOwnProc", "a proc that the loop calls for a descriptor which was closed may give its number to another, also in an iteration of its own", func(t *testing.T) {
+		for _, nested := range []bool{false, true} {
+			el := aetest.Loop(t)
+			gone, _ := aetest.SocketPair(t)
+			fresh, peer := aetest.SocketPair(t)
+			got, anew := "", false
+			register := func(*ae.EventLoop) {
+				anew = true
+				if err := testutil.DupTo(fresh, gone); err != nil {
+					t.Fatal(err)
+				}
+				testutil.CloseLater(t, gone)
+				aetest.Create(t, el, gone, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { got, _ = aetest.Receive(gone) })
+			}
+			aetest.Create(t, el, gone, ae.Readable, func(*ae.EventLoop, int, ae.Mask) {
+				switch {
+				case anew:
+				case nested:
+					el.Post(register)
+					anew = true // the nested poll reports it too
+					aetest.Poll(t, el)
+				default:
+					register(el)
+				}
+			})
+			testutil.CloseNow(t, gone)
+			if aetest.Poll(t, el); !anew { // the backend does not report it
+				register(el)
+			}
+			if m := el.FileEvents(gone); m != ae.Readable {
+				t.Errorf("nested %v: registered for %d", nested, m)
+			}
+			aetest.Send(t, peer, "y")
+			aetest.Until(t, el, func() bool { return got == "y" })
+		}
+	}},
+	{"ClosedAndTheLoopIsClosedByItsProc", "such a proc may close the loop", func(t *testing.T) {
+		el := aetest.Loop(t)
+		gone, _ := aetest.SocketPair(t)
+		aetest.Create(t, el, gone, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { el.Close() })
+		testutil.CloseNow(t, gone)
+		aetest.Poll(t, el)
+		if err := el.Close(); err != nil && err != ae.ErrClosed {
+			t.Error(err)
+		}
+	}},
 }
 
 // crossPairs is the size of the cross-close test: libuv's 2,500 pairs, or what

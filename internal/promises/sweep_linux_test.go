@@ -49,8 +49,8 @@ func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 					return // how often it polls before all is ready depends on the machine
 				}
 				injected[c.Name]++
-				if !strings.Contains(out, errno) && !survives(c, errno) {
-					t.Errorf("%s(%s: the error became %s", c.Name, c.Args, out)
+				if strings.Contains(out, errno) == survives(c, errno) {
+					t.Errorf("%s(%s: %s became %s", c.Name, c.Args, errno, out)
 				}
 			})
 		}
