@@ -155,6 +155,9 @@ type EventLoop struct {
 	afterSleep  []*hook
 	dontWait    bool
 	closed      bool // Close has begun
+
+	stats  Stats   // without what publish adds
+	tracer *tracer // nil without observers
 }
 
 // hook is a function of AddBeforeSleep or AddAfterSleep; fn is nil once it was
@@ -203,11 +206,13 @@ func (el *EventLoop) Close() error {
 	el.closed = true
 	el.files, el.timers = nil, timers{}
 	el.beforeSleep, el.afterSleep = nil, nil
+	el.stats.Readers, el.stats.Writers = 0, 0
 
 	el.door.refuse()
 	defer func() { // also when a posted function panics
 		el.door.close()
 		el.backend.close()
+		el.publish()
 	}()
 	el.runAllPosted()
 	return nil
@@ -238,6 +243,7 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 	old := el.FileEvents(fd) & readWrite
 	err := el.backend.add(fd, old, mask&readWrite)
 	if err == errReused {
+		el.stats.count(old, None)
 		el.files[fd] = fileEvent{}
 		err = el.backend.add(fd, None, mask&readWrite)
 	}
@@ -262,6 +268,7 @@ func (el *EventLoop) CreateFileEvent(fd int, mask Mask, proc FileProc) error {
 	} else {
 		mask &^= Barrier
 	}
+	el.stats.count(fe.mask, fe.mask|mask)
 	fe.mask |= mask
 	return nil
 }
@@ -289,6 +296,7 @@ func (el *EventLoop) DeleteFileEvent(fd int, mask Mask) error {
 		fe.writeProc = nil
 		mask |= Barrier
 	}
+	el.stats.count(fe.mask, fe.mask&^mask)
 	fe.mask &^= mask
 	return nil
 }
@@ -406,7 +414,11 @@ func (el *EventLoop) addHook(list *[]*hook, fn func(el *EventLoop)) (remove func
 func (el *EventLoop) runHooks(hooks []*hook) {
 	for _, h := range hooks {
 		if h.fn != nil && !el.closed {
-			h.fn(el)
+			if el.tracer == nil {
+				h.fn(el)
+			} else {
+				el.tracer.run(Event{Kind: KindHook, Func: h.fn}, func() { h.fn(el) })
+			}
 		}
 	}
 }
@@ -494,11 +506,18 @@ func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
 	}
 	el.depth++
 	defer func() { el.depth-- }() // a panic must not leave it behind
+	el.stats.Iterations++
 
 	if flags&CallBeforeSleep != 0 {
 		el.runHooks(el.beforeSleep)
 	}
+	if el.tracer != nil {
+		el.tracer.polling()
+	}
 	ready, err := el.poll(flags)
+	if el.tracer != nil {
+		el.tracer.polled(ready)
+	}
 	batch := el.polls
 	el.clock = time.Time{}
 	if flags&CallAfterSleep != 0 {
@@ -512,6 +531,9 @@ func (el *EventLoop) ProcessEvents(flags Flags) (int, error) {
 	n += el.runPosted()
 	if flags&TimeEvents != 0 {
 		n += el.runTimeEvents()
+	}
+	if el.stats.Iterations%publishEvery == 0 {
+		el.publish()
 	}
 	return n, nil
 }
@@ -542,15 +564,21 @@ func (el *EventLoop) poll(flags Flags) (int, error) {
 func (el *EventLoop) sleep(flags Flags) (int, error) {
 	el.door.yield()
 	d := el.sleepTime(flags)
-	if d == 0 || !el.door.sleep() {
+	if d == 0 || !el.door.sleep(el) {
 		return 0, nil
 	}
 	defer el.door.awake()
+	if el.tracer != nil {
+		el.tracer.sleeping(d)
+	}
 	if flags&FileEvents == 0 {
 		// Only the door can end this sleep: a ready descriptor, which is not to
 		// be dispatched, would end it over and over.
-		_, err := Wait(el.door.readFD, Readable, d)
-		el.door.drain()
+		woken, err := Wait(el.door.readFD, Readable, d)
+		if woken != None {
+			el.stats.WakeUps++
+			el.door.drain()
+		}
 		return 0, err
 	}
 	return el.backend.poll(el.fired, d)
@@ -573,6 +601,7 @@ func (el *EventLoop) dispatch(batch uint32, ready int) int {
 	for i := 0; i < ready && el.polls == batch; i++ {
 		fd, mask := int(el.fired[i].fd), el.fired[i].mask
 		if fd == el.door.readFD {
+			el.stats.WakeUps++
 			el.door.drain()
 			continue
 		}
@@ -592,8 +621,11 @@ func (el *EventLoop) dispatch(batch uint32, ready int) int {
 		}
 	}
 
-	if ready == len(el.fired) && ready > 0 && ready < maxFired {
-		el.fired = make([]firedEvent, 2*ready)
+	if ready == len(el.fired) {
+		el.stats.FullBatches++
+		if ready < maxFired {
+			el.fired = make([]firedEvent, 2*ready)
+		}
 	}
 	return n
 }
@@ -612,7 +644,19 @@ func (el *EventLoop) call(fd int, event Mask, batch uint32) int {
 	if poll == batch {
 		return 0
 	}
-	proc(el, fd, event)
+
+	kind := KindReadable
+	if event == Writable {
+		kind = KindWritable
+		el.stats.Writable++
+	} else {
+		el.stats.Readable++
+	}
+	if el.tracer == nil {
+		proc(el, fd, event)
+	} else {
+		el.tracer.run(Event{Kind: kind, FD: fd, Func: proc}, func() { proc(el, fd, event) })
+	}
 	return 1
 }
 

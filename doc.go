@@ -141,6 +141,11 @@
 // ExampleEventLoop_Post and ExampleEventLoop_AddAfterSleep in example_test.go
 // show all three.
 //
+// To see which callback it was, observe the loop: [EventLoop.AddTrace] has
+// functions called around each poll, each sleep and each callback, and
+// [EventLoop.Stats] counts them. Package watch makes of both a page that shows the
+// loop at work, and names the callback that holds it up.
+//
 // With GOMAXPROCS=1 the loop lets other goroutines run before each sleep. One
 // that becomes ready during a sleep waits until the scheduler's monitor takes the
 // processor from the sleeping thread, which in a quiet process can take 10 ms;
@@ -171,7 +176,7 @@
 //   - Main inside a callback is an error, and nothing can be registered once
 //     Close has begun. ProcessEvents may be nested, as in Redis.
 //   - Stop before Main is remembered; aeMain forgets it.
-//   - Post is new, and so are Run and Now.
+//   - Post is new, and so are Run, Now, Stats and AddTrace.
 //   - Errors are returned. Redis's loop panics when polling fails.
 //
 // # Backends

@@ -123,7 +123,7 @@ func TestANewPollerKnowsEverybody(t *testing.T) {
 	if calls[a] != Readable || calls[b] != Writable || len(calls) != 2 {
 		t.Errorf("calls %v", calls)
 	}
-	el.door.sleep()
+	el.door.sleep(el)
 	el.Post(func(*EventLoop) {})
 	el.door.awake()
 	if m, err := Wait(e.fd, Readable, 0); m != Readable || err != nil {

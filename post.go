@@ -20,6 +20,10 @@ type door struct {
 	sleeping    bool                  // the loop sleeps, or is about to, and nobody has woken it yet
 	interrupted bool                  // the next sleep is to be skipped
 	refusing    bool                  // Close has begun
+	published   Stats
+	traces      []*Trace
+	event       Event  // for traces
+	posts       uint64 // how many functions were ever posted
 
 	// wakers counts goroutines on their way from the decision to wake the loop
 	// to the end of their write. Close waits for them, because afterwards the
@@ -65,15 +69,19 @@ func (el *EventLoop) Post(fn func(el *EventLoop)) error {
 		return ErrClosed
 	}
 	d.posted = append(d.posted, fn)
+	d.posts++
 	d.pending.Store(true)
+	if d.traces != nil {
+		d.trace(el, fn)
+	}
 	d.unlockAndWake()
 	return nil
 }
 
 // runPosted calls the functions that are posted now, and returns how many it
 // called. What they post themselves waits for the next iteration. A function is
-// taken off the queue before it is called, so that neither a panic in it nor an
-// iteration that it runs itself can call it twice.
+// taken off the queue, and counted, before it is called, so that neither a panic
+// in it nor an iteration that it runs itself can call it twice.
 func (el *EventLoop) runPosted() int {
 	d := &el.door
 	if !d.waiting() {
@@ -82,13 +90,17 @@ func (el *EventLoop) runPosted() int {
 	d.take()
 
 	n := 0
-	for last := d.ran + uint64(len(d.taken)-d.head); d.ran < last && d.head < len(d.taken); {
+	for last := d.ran + uint64(len(d.taken)-d.head); d.ran < last; {
 		fn := d.taken[d.head]
 		d.taken[d.head] = nil
 		d.head++
 		d.ran++
 		n++
-		fn(el)
+		if el.tracer == nil {
+			fn(el)
+		} else {
+			el.tracer.run(Event{Kind: KindPosted, Seq: d.ran, Func: fn}, func() { fn(el) })
+		}
 	}
 	return n
 }
@@ -133,10 +145,10 @@ func (d *door) yield() {
 	}
 }
 
-// sleep announces that the loop is about to sleep. It returns false if it must
-// not, because something came in before: whatever comes later finds sleeping
-// set, and wakes it.
-func (d *door) sleep() bool {
+// sleep announces that the loop is about to sleep, and publishes its counters. It
+// returns false if it must not, because something came in before: whatever comes
+// later finds sleeping set, and wakes it.
+func (d *door) sleep(el *EventLoop) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting() || d.interrupted {
@@ -144,6 +156,8 @@ func (d *door) sleep() bool {
 		return false
 	}
 	d.sleeping = true
+	el.stats.Sleeps++
+	el.publishLocked()
 	return true
 }
 

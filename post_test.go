@@ -26,7 +26,7 @@ func TestAFullWakePipeIsAWakeUp(t *testing.T) {
 	}
 
 	// The loop is about to sleep, as those who post must believe.
-	if !el.door.sleep() {
+	if !el.door.sleep(el) {
 		t.Fatal("the loop may not sleep")
 	}
 	ran := false
@@ -63,11 +63,11 @@ func TestOneByteWakesTheLoop(t *testing.T) {
 	if n := written(); n != 0 {
 		t.Errorf("%d bytes for a loop that is awake", n)
 	}
-	if el.door.sleep() {
+	if el.door.sleep(el) {
 		t.Error("the loop may sleep on posted functions")
 	}
 	el.runPosted()
-	if !el.door.sleep() {
+	if !el.door.sleep(el) {
 		t.Fatal("the loop may not sleep with nothing to do")
 	}
 	for range 10 {
@@ -87,10 +87,10 @@ func TestAnInterruptionBeforeTheSleepIsNotLost(t *testing.T) {
 	}
 	defer el.Close()
 	el.door.interrupt()
-	if el.door.sleep() {
+	if el.door.sleep(el) {
 		t.Error("the loop sleeps after an interruption")
 	}
-	if !el.door.sleep() {
+	if !el.door.sleep(el) {
 		t.Error("one interruption keeps the loop from sleeping twice")
 	}
 	el.door.interrupt()
@@ -108,7 +108,7 @@ func TestALoopThatIsAwakeNeedsNoByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer el.Close()
-	el.door.sleep()
+	el.door.sleep(el)
 	el.door.awake()
 	el.door.interrupt()
 	if m, err := Wait(el.door.readFD, Readable, 0); m != None || err != nil {
@@ -124,7 +124,7 @@ func TestCloseWaitsForThoseWhoWake(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		el.door.sleep()
+		el.door.sleep(el)
 		posted := make(chan bool)
 		go func() {
 			el.Post(func(*EventLoop) {})

@@ -105,10 +105,11 @@ func (el *EventLoop) runTimeEvents() int {
 
 	n := 0
 	for len(t.heap) > 0 && t.heap[0].when <= now {
-		slot := t.heap[0].slot
+		slot, due := t.heap[0].slot, t.heap[0].when
 		t.remove(0)
 		t.slots[slot].pos = running
-		el.fire(slot)
+		el.stats.TimeEvents++
+		el.fire(slot, due)
 		n++
 	}
 	return n
@@ -116,7 +117,7 @@ func (el *EventLoop) runTimeEvents() int {
 
 // fire calls the proc of a running time event and then re-arms or ends it. A
 // panic or runtime.Goexit in the proc ends it too.
-func (el *EventLoop) fire(slot uint32) {
+func (el *EventLoop) fire(slot uint32, due time.Duration) {
 	t := &el.timers
 	id := t.id(slot)
 	wait := NoMore
@@ -130,7 +131,12 @@ func (el *EventLoop) fire(slot uint32) {
 		}
 		t.push(slot, t.deadline(el.now(), wait))
 	}()
-	wait = t.slots[slot].proc(el, id)
+	proc := t.slots[slot].proc
+	if el.tracer == nil {
+		wait = proc(el, id)
+	} else {
+		el.tracer.run(Event{Kind: KindTimeEvent, ID: id, Func: proc, Due: due}, func() { wait = proc(el, id) })
+	}
 }
 
 // deadline returns now+d, which stops at the end of time instead of wrapping.

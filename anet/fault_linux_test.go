@@ -5,40 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
-
-// strace returns the command that runs what follows with faults injected into
-// its system calls.
-func strace(t testing.TB, output string, inject ...string) []string {
-	t.Helper()
-	if emulated {
-		t.Skip("strace would see the emulator's system calls, and an emulator cannot be traced from inside")
-	}
-	path, err := exec.LookPath("strace")
-	if err == nil {
-		err = exec.Command(path, "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "true").Run()
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("strace does not work, and CI must not skip: ", err)
-		}
-		t.Skip("strace does not work here: ", err)
-	}
-
-	args := []string{path, "-f", "--seccomp-bpf", "-qq", "-o", output}
-	for _, s := range inject {
-		args = append(args, "-e", s)
-	}
-	return args
-}
 
 const (
 	opVar  = "ANET_TEST_OP"
@@ -318,7 +293,7 @@ func runOp(t *testing.T, op, inject string, want ...string) {
 		t.Setenv(opVar, op)
 		t.Setenv(dirVar, shortDir(t))
 		call, _, _ := strings.Cut(inject, ":")
-		out := runChild(t, "op", strace(t, os.DevNull, "trace="+call, "inject="+inject)...)
+		out := runChild(t, "op", testutil.Strace(t, os.DevNull, "trace="+call, "inject="+inject)...)
 		for _, s := range want {
 			if !strings.Contains(out, s) {
 				t.Errorf("no %q in: %s", s, out)
@@ -384,7 +359,7 @@ func TestEINTRIsRetried(t *testing.T) {
 	runOp(t, "echo", "recvfrom,sendto,sendmsg,recvmsg,writev:error=EINTR:when=1", "no error")
 	for _, op := range []string{"read a pipe", "write a pipe"} { // a dynamic linker reads too: when differs
 		for _, c := range callsOf(t, op) {
-			runOp(t, op, fmt.Sprintf("%s:error=EINTR:when=%d", c.name, c.n), "no error")
+			runOp(t, op, fmt.Sprintf("%s:error=EINTR:when=%d", c.Name, c.N), "no error")
 		}
 	}
 }
@@ -394,7 +369,7 @@ func TestCloseIsNotRetried(t *testing.T) {
 	t.Setenv(opVar, "close")
 	t.Setenv(dirVar, dir)
 	output := filepath.Join(dir, "trace")
-	command := append(strace(t, output, "trace=close", "inject=close:error=EINTR"), "-P", filepath.Join(dir, "f"))
+	command := append(testutil.Strace(t, output, "trace=close", "inject=close:error=EINTR"), "-P", filepath.Join(dir, "f"))
 	out := runChild(t, "op", command...)
 	if !strings.Contains(out, "errno EINTR:") {
 		t.Errorf("no EINTR in: %s", out)

@@ -5,10 +5,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // swept are the system calls that this package makes. (Not close: a fault would
@@ -28,44 +29,18 @@ var otherwise = map[string]string{
 	"replace unix connect":    "only ECONNREFUSED proves that nobody listens: EADDRINUSE",
 }
 
-// A made call is one that an op made: the n-th of that name by its thread.
-type madeCall struct {
-	name string
-	n    int
-}
-
 // callsOf returns the system calls that an op makes when all is well.
-func callsOf(t *testing.T, op string) (calls []madeCall) {
+func callsOf(t *testing.T, op string) []testutil.Call {
 	t.Helper()
 	output := filepath.Join(t.TempDir(), "trace")
 	t.Setenv(opVar, op)
 	t.Setenv(dirVar, shortDir(t))
-	runChild(t, "op", strace(t, output)...)
+	runChild(t, "op", testutil.Strace(t, output)...)
 	trace, err := os.ReadFile(output)
 	noError(t, err)
-
-	line := regexp.MustCompile(`^(\d+) +(\w+)\((.*)`)
-	count := map[string]int{}
-	marked, racing := "", strings.Contains(string(trace), `write(-1, "", 0`)
-	for text := range strings.Lines(string(trace)) {
-		m := line.FindStringSubmatch(text)
-		if m == nil {
-			continue
-		}
-		thread, name, args := m[1], m[2], m[3]
-		count[thread+name]++
-		switch {
-		case strings.HasPrefix(args, `-1, "begin"`):
-			marked = thread
-		case strings.HasPrefix(args, `-1, "end"`):
-			return calls
-		case racing && (name == "read" || name == "write"): // the detector makes empty ones of its own
-		case thread == marked && slices.Contains(swept, name):
-			calls = append(calls, madeCall{name, count[thread+name]})
-		}
-	}
-	t.Fatalf("the marks are missing:\n%s", trace)
-	return nil
+	return slices.DeleteFunc(testutil.CallsBetween(t, string(trace)), func(c testutil.Call) bool {
+		return !slices.Contains(swept, c.Name)
+	})
 }
 
 // What an event costs: nothing asks for a descriptor's flags first.
@@ -77,7 +52,7 @@ func TestAnAcceptAReadAndAWriteAreOneCallEach(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			var got []string
 			for _, c := range callsOf(t, op) {
-				got = append(got, c.name)
+				got = append(got, c.Name)
 			}
 			// Under the race detector callsOf leaves out read and write.
 			plain := strings.Fields(want)[0]
@@ -99,7 +74,7 @@ func TestEveryCallThatFailsIsAnErrorOrARetry(t *testing.T) {
 			continue // their own tests say more
 		}
 		for _, c := range callsOf(t, op) {
-			for _, errno := range []string{"EINTR", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"} {
+			for _, errno := range testutil.Errnos(faults) {
 				faults++
 				sweep(t, op, c, errno)
 			}
@@ -108,20 +83,20 @@ func TestEveryCallThatFailsIsAnErrorOrARetry(t *testing.T) {
 	t.Logf("%d faults injected", faults)
 }
 
-func sweep(t *testing.T, op string, c madeCall, errno string) {
-	t.Run(fmt.Sprintf("%s/%s-%d/%s", op, c.name, c.n, errno), func(t *testing.T) {
+func sweep(t *testing.T, op string, c testutil.Call, errno string) {
+	t.Run(fmt.Sprintf("%s/%s-%d/%s", op, c.Name, c.N, errno), func(t *testing.T) {
 		t.Setenv(opVar, op)
 		t.Setenv(dirVar, shortDir(t))
 		output := filepath.Join(t.TempDir(), "trace")
-		inject := fmt.Sprintf("inject=%s:error=%s:when=%d", c.name, errno, c.n)
-		out := runChild(t, "op", strace(t, output, "trace="+c.name, inject)...)
+		inject := fmt.Sprintf("inject=%s:error=%s:when=%d", c.Name, errno, c.N)
+		out := runChild(t, "op", testutil.Strace(t, output, "trace="+c.Name, inject)...)
 
 		trace, err := os.ReadFile(output)
 		noError(t, err)
 		if !strings.Contains(string(trace), "INJECTED") {
 			t.Error("nothing was injected")
 		}
-		if _, ok := otherwise[op+" "+c.name]; ok || errno == "EINTR" {
+		if _, ok := otherwise[op+" "+c.Name]; ok || errno == "EINTR" {
 			return // runChild has seen to it that no descriptor was lost
 		}
 		if !strings.Contains(out, "errno "+errno+":") {

@@ -18,6 +18,59 @@ func (k *chunk) append(p []byte) int {
 	return n
 }
 
+// queue is output that waits, in the order in which it goes.
+type queue struct {
+	first, last *chunk
+	n           int // bytes
+}
+
+// push copies p to the end.
+func (q *queue) push(pool *pool, p []byte) {
+	q.n += len(p)
+	if q.last != nil {
+		p = p[q.last.append(p):]
+	}
+	for len(p) > 0 {
+		k := pool.get(max(len(p), min(q.n, chunkMax)))
+		if q.last == nil {
+			q.first = k
+		} else {
+			q.last.next = k
+		}
+		q.last = k
+		p = p[k.append(p):]
+	}
+}
+
+// pop drops n bytes from the front.
+func (q *queue) pop(pool *pool, n int) {
+	q.n -= n
+	for n > 0 {
+		k := q.first
+		if left := k.end - k.start; n < left {
+			k.start += n
+			return
+		} else {
+			n -= left
+		}
+		q.first = k.next
+		if q.first == nil {
+			q.last = nil
+		}
+		pool.put(k)
+	}
+}
+
+// drop gives all chunks back.
+func (q *queue) drop(pool *pool) {
+	for k := q.first; k != nil; {
+		next := k.next
+		pool.put(k)
+		k = next
+	}
+	*q = queue{}
+}
+
 // Chunks come in four sizes, of which a loop keeps some of each for the next
 // connection that needs one: what a batch of clients needs, and no more than
 // 1 MiB in all.

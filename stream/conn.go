@@ -26,10 +26,9 @@ type Conn struct {
 	ln         *Listener // that it was accepted by, and counts for
 	prev, next *Conn     // in a slot of the wheel
 
-	in        *chunk // input that Data has not used
-	out, tail *chunk // output that the kernel has not taken
-	queued    int    // its length
-	ext       *extra
+	in  *chunk // input that Data has not used
+	out queue  // output that the kernel has not taken
+	ext *extra
 
 	last   int64  // when a byte was last moved, on the loop's clock
 	need   int    // Data is not called with less
@@ -51,6 +50,7 @@ type extra struct {
 	deadline int64
 	dial     *dial
 	joined   *Conn // where Join takes the input to
+	layered  *layered
 }
 
 type flags uint16
@@ -82,6 +82,7 @@ const (
 	byOutput                   // Queued has reached High
 	byJoin                     // the other side's has
 	byData                     // Data runs the loop, which must not call it again
+	byLayer                    // Wire.Pause
 )
 
 func (c *Conn) loop() *Loop { return c.home.Load() }
@@ -104,11 +105,17 @@ func (c *Conn) FD() int { return int(c.fd) }
 func (c *Conn) Peer() netip.AddrPort { return c.peer }
 
 // Open reports whether the connection can still be written: it was not closed, nor
-// has it failed. One that still connects is open.
+// has it failed. One that still connects is open, and so is one whose Layer is not
+// ready.
 func (c *Conn) Open() bool { return c.flags&(dead|closing) == 0 }
 
 // Queued returns how many bytes wait that the kernel has not taken.
-func (c *Conn) Queued() int { return c.queued }
+func (c *Conn) Queued() int {
+	if y := c.layered(); y != nil {
+		return c.out.n + y.plain.n
+	}
+	return c.out.n
+}
 
 // Pause stops Data, from the moment it returns: what it has not used, and what
 // comes, waits until Resume. Pausing twice is pausing once. A paused connection
@@ -140,7 +147,7 @@ func (c *Conn) unpause(why pause) {
 // again offers c.in to Data once more, before the loop sleeps; or, inside Data,
 // what that leaves.
 func (c *Conn) again() {
-	if c.in != nil || c.flags&busy != 0 {
+	if c.in != nil || c.flags&busy != 0 || c.layered() != nil {
 		c.flags |= ready
 		c.loop().later(c)
 	}
@@ -184,8 +191,11 @@ func (c *Conn) SetDeadline(t time.Time) {
 }
 
 func (c *Conn) deadline() int64 {
-	if c.ext == nil {
+	switch {
+	case c.ext == nil:
 		return 0
+	case c.opening() && c.ext.layered.by != 0:
+		return min(c.ext.layered.by, cmp.Or(c.ext.deadline, math.MaxInt64))
 	}
 	return c.ext.deadline
 }
@@ -196,7 +206,7 @@ func (c *Conn) due() (at int64, ok bool) {
 	switch {
 	case c.flags&closing != 0:
 		at = after(c.last, c.h.linger())
-	case c.h.Idle > 0 && c.fd >= 0: // a dial has its deadline only
+	case c.h.Idle > 0 && c.fd >= 0 && !c.opening(): // a dial has its deadline only
 		at = after(c.last, c.h.Idle)
 	}
 	if d := c.deadline(); d != 0 {
@@ -240,7 +250,7 @@ func (c *Conn) moved() bool {
 // lingered returns how a Close ends that has waited long enough: well, if all that
 // is missing is the peer's own end.
 func (c *Conn) lingered() error {
-	if c.queued > 0 {
+	if c.Queued() > 0 {
 		return ErrLinger
 	}
 	if n, err := anet.Unsent(int(c.fd)); err == nil && n > 0 {
@@ -274,7 +284,7 @@ func (c *Conn) Close() {
 		l.pool.put(c.in)
 		c.in = nil
 	}
-	if c.fd < 0 && c.queued == 0 {
+	if c.fd < 0 && c.Queued() == 0 || c.opening() && c.ext.layered.plain.n == 0 {
 		l.end(c, nil)
 		return
 	}
@@ -291,21 +301,26 @@ func (c *Conn) Abort() { c.loop().reset(c, ErrAborted) }
 // Detach takes the descriptor away from the connection, for the caller to use and
 // close, with the input that Data has not used and the output that the kernel has
 // not taken. No callback follows. fd is -1 if there is none. Inside Data, which has
-// the input, in is nil. A connection that was joined to it is closed.
+// the input, in is nil. A connection that was joined to it is closed. A Layer is
+// closed, and what it holds is lost.
 func (c *Conn) Detach() (fd int, in, out []byte) {
 	fd = int(c.fd)
 	if c.flags&dead != 0 || fd < 0 {
 		return -1, nil, nil
 	}
 	l := c.loop()
+	if c.layered() != nil {
+		c.encode()
+	}
 	if c.in != nil {
 		in = append(in, c.in.bytes()...)
 	}
-	for k := c.out; k != nil; k = k.next {
+	for k := c.out.first; k != nil; k = k.next {
 		out = append(out, k.bytes()...)
 	}
 	l.detach(c)
-	c.fd, c.queued = -1, 0
+	c.fd = -1
+	c.out.drop(&l.pool)
 	if j := c.joinedTo(); j != nil {
 		c.ext.joined = nil
 		j.partnerEnded(nil)
@@ -313,6 +328,9 @@ func (c *Conn) Detach() (fd int, in, out []byte) {
 	l.end(c, nil)
 	c.flags |= done
 	l.n.Add(-1)
+	if y := c.layered(); y != nil {
+		y.Close()
+	}
 	return fd, in, out
 }
 
@@ -335,7 +353,8 @@ func (c *Conn) Post(fn func(c *Conn)) error {
 // MoveTo hands the connection over to another loop, with all that waits in it. Only
 // that loop's goroutine may use it afterwards. If that loop has ended the error is
 // ae.ErrClosed and the connection stays where it is. Not for a connection that
-// still connects, is joined, on its way already, or whose Data is running: unix.EINVAL.
+// still connects, is joined, on its way already, or whose Data is running, or whose
+// Layer is not ready: unix.EINVAL.
 func (c *Conn) MoveTo(to *Loop) error {
 	if to == nil {
 		panic("stream: MoveTo a nil Loop")
@@ -344,7 +363,7 @@ func (c *Conn) MoveTo(to *Loop) error {
 	if c.flags&dead != 0 {
 		return ErrClosed
 	}
-	if c.fd < 0 || c.flags&(busy|toOpen|moving) != 0 || c.ext != nil && c.ext.joined != nil {
+	if c.fd < 0 || c.flags&(busy|toOpen|moving) != 0 || c.opening() || c.ext != nil && c.ext.joined != nil {
 		return errMove
 	}
 	if to == from {
@@ -392,13 +411,27 @@ func (l *Loop) arrive(c *Conn, from *Loop) {
 // wanted is what the loop should watch c for.
 func (c *Conn) wanted() ae.Mask {
 	mask := ae.None
-	if c.flags&ended == 0 && (c.pauses == 0 || c.flags&closing != 0 && c.pauses&byData == 0) {
+	if c.reads() {
 		mask |= ae.Readable
 	}
 	if c.flags&blocked != 0 {
 		mask |= ae.Writable
 	}
 	return mask
+}
+
+// reads reports whether c is to be read.
+func (c *Conn) reads() bool {
+	pauses, y := c.pauses, c.layered()
+	switch {
+	case c.flags&ended != 0 || y != nil && y.eof:
+		return false
+	case y != nil && y.opening:
+		pauses &= byData | byLayer // the Handler's are for what comes later
+	case c.flags&closing != 0:
+		pauses &= byData
+	}
+	return pauses == 0
 }
 
 // update has the loop watch c for what is wanted.
@@ -463,7 +496,7 @@ func (l *Loop) onWritable(_ *ae.EventLoop, fd int, _ ae.Mask) {
 // BeforeSend has been called.
 func (c *Conn) after() {
 	l := c.loop()
-	if l.beforeSend != nil && c.queued > 0 && c.flags&dead == 0 {
+	if l.beforeSend != nil && c.waits() && c.flags&dead == 0 {
 		l.later(c)
 		c.update()
 		return
@@ -478,19 +511,19 @@ func (c *Conn) after() {
 func (c *Conn) settle() {
 	l := c.loop()
 	if c.flags&(dead|busy|toOpen) == 0 && c.fd >= 0 {
-		if c.queued > 0 && l.beforeSend == nil {
+		if c.waits() && l.beforeSend == nil {
 			c.flush()
 		}
-		if c.flags&(finWanted|finSent) == finWanted && c.queued == 0 && c.flags&dead == 0 {
+		if c.flags&(finWanted|finSent) == finWanted && !c.waits() && !c.opening() && c.flags&dead == 0 {
 			c.flags |= finSent
 			if err := anet.CloseWrite(int(c.fd)); err != nil {
 				l.end(c, cmp.Or(anet.SocketError(int(c.fd)), err)) // the reset that it failed for
 			}
 		}
-		if c.flags&(finSent|ended) == finSent|ended && c.flags&dead == 0 {
+		if c.flags&(finSent|dead) == finSent && c.peerEnded() {
 			l.end(c, nil)
 		}
-		if c.queued > 0 && l.beforeSend != nil && c.flags&blocked == 0 {
+		if c.waits() && l.beforeSend != nil && c.flags&blocked == 0 {
 			l.later(c) // written since the batch was sent
 		}
 		c.update()
@@ -509,6 +542,21 @@ func (c *Conn) settle() {
 	}
 }
 
+// waits reports whether there is output for flush to take.
+func (c *Conn) waits() bool {
+	if c.out.n > 0 {
+		return true
+	}
+	y := c.layered()
+	return y != nil && !y.opening && (y.plain.n > 0 || c.flags&finWanted != 0 && !y.finished)
+}
+
+// peerEnded reports whether the peer has finished sending.
+func (c *Conn) peerEnded() bool {
+	y := c.layered()
+	return c.flags&ended != 0 || y != nil && y.eof
+}
+
 // finish makes the last call.
 func (c *Conn) finish() {
 	l := c.loop()
@@ -517,6 +565,9 @@ func (c *Conn) finish() {
 	var err error
 	if c.ext != nil {
 		err = c.ext.err
+		if c.ext.layered != nil {
+			c.ext.layered.Close()
+		}
 		if other := c.ext.joined; other != nil {
 			c.ext.joined = nil
 			other.partnerEnded(err)

@@ -21,8 +21,9 @@ type Handler struct {
 	// Data has input. p is valid until the return, and may be changed. The result
 	// is how much of p was used; the rest comes again, in front of what comes
 	// next, once more has come or after Resume. Data that finds several messages
-	// takes them one by one while c.Open() and it has not paused c. Nil drops all
-	// input.
+	// takes them one by one while c.Open() and it has not paused c; and if replies
+	// are large, while Queued is below High: what it leaves then comes again once the
+	// peer has taken them. Nil drops all input.
 	Data func(c *Conn, p []byte) int
 
 	// EOF says that the peer has finished sending. It may still read: what was

@@ -8,6 +8,10 @@ import (
 
 // read takes what the kernel has, once, and offers it to Data with what waited.
 func (c *Conn) read() {
+	if y := c.layered(); y != nil && (y.opening || c.flags&closing == 0) {
+		c.readLayered(y)
+		return
+	}
 	l := c.loop()
 	buf := l.takeBuf()
 	defer func() { l.buf = buf }()
@@ -114,6 +118,9 @@ func (c *Conn) offer(p []byte, own *chunk) {
 			return
 		}
 	}
+	if c.Queued() >= c.h.high() && c.flags&dead == 0 {
+		c.mark(true) // Data may have stopped for that
+	}
 	limit := max(c.h.maxInput(), c.need)
 	if used > 0 {
 		limit += readSize
@@ -173,11 +180,15 @@ func (c *Conn) resume() {
 	if c.flags&dead != 0 {
 		return
 	}
+	y := c.layered()
+	if y != nil && !y.started && c.fd >= 0 && c.flags&busy == 0 {
+		c.startLayer(y)
+	}
 	if c.flags&toOpen != 0 {
 		c.flags &^= toOpen
 		l := c.loop()
 		if c.h.Open != nil && c.Open() {
-			c.h.Open(c)
+			c.loop().open(c)
 		}
 		if l.owns(c) && l.draining && c.Open() {
 			c.shutDown()
@@ -194,6 +205,9 @@ func (c *Conn) resume() {
 		c.in = nil
 		c.offer(k.bytes(), k)
 		c.loop().later(c) // Data may have run the loop, which found c busy
+	}
+	if y != nil && c.decodes(y) {
+		c.decodeRaw(y)
 	}
 	if j := c.joinedTo(); j != nil && c.in == nil && c.flags&ended != 0 {
 		j.CloseWrite() // which has waited for that input

@@ -47,12 +47,16 @@ func (c *Conn) relay(other *Conn, p []byte) {
 	if other.flags&(dead|finWanted) != 0 {
 		return
 	}
-	if other.queued == 0 && other.maySend() {
+	if other.layered() != nil {
+		other.relayLayered(p)
+	} else if other.out.n == 0 && other.maySend() {
 		p = p[other.send(p):]
 	}
 	if len(p) > 0 && other.flags&dead == 0 {
-		other.push(p)
-		other.mark(other.flags&blocked != 0 || other.fd < 0)
+		if other.layered() == nil {
+			other.out.push(&c.loop().pool, p)
+		}
+		other.mark(other.flags&blocked != 0 || other.fd < 0 || other.opening())
 	}
 	switch {
 	case other.fd < 0: // still connecting, or dead

@@ -21,6 +21,10 @@ import (
 type ListenConfig struct {
 	anet.ListenConfig
 
+	// Layer makes the Layer of an accepted connection; nil is none. The connection's
+	// loop calls it.
+	Layer func(c *Conn) Layer
+
 	// MaxConns is how many connections may be open at once. At the limit the
 	// listener rests, and clients wait in its backlog; it goes on when one
 	// closes. 0 is what the descriptors allow, and it is never more: the process's
@@ -48,6 +52,7 @@ type Listener struct {
 	budget int64       // descriptors of all connections that l's listeners have accepted
 	pause  ae.TimeEventID
 	choose func(peer netip.AddrPort) (*Loop, *Handler)
+	layer  func(c *Conn) Layer
 
 	count atomic.Int64 // connections; any loop of a Group lowers it
 	lost  atomic.Int64
@@ -87,7 +92,7 @@ func (l *Loop) listen(network, address string, cfg ListenConfig, choose func(net
 		return nil, err
 	}
 
-	ln := &Listener{l: l, fd: fd, addr: address, choose: choose,
+	ln := &Listener{l: l, fd: fd, addr: address, choose: choose, layer: cfg.Layer,
 		max: int64(orElse(cfg.MaxConns, math.MaxInt)), each: int64(orElse(cfg.PerConn, 1))}
 	if network == "unix" {
 		if !strings.HasPrefix(address, "@") {
@@ -231,14 +236,24 @@ func (l *Loop) accepted(ln *Listener, h *Handler, fd int, peer netip.AddrPort) {
 		return
 	}
 	c.ln = ln
-	if h.Open != nil {
-		l.taking = true
-		defer func() { l.taking = false }()
-		h.Open(c)
+	switch {
+	case ln.layer != nil:
+		c.SetLayer(ln.layer(c))
+	case h.Open != nil:
+		l.open(c)
 		if l.owns(c) {
 			c.after()
 		}
 	}
+}
+
+// open calls Open, which may dial for a client that was accepted before a Shutdown.
+func (l *Loop) open(c *Conn) {
+	if c.ln != nil {
+		l.taking = true
+		defer func() { l.taking = false }()
+	}
+	c.h.Open(c)
 }
 
 // full reports whether the listener has all the connections that it may have.

@@ -31,6 +31,7 @@ type Loop struct {
 	alarm              ae.TimeProc
 
 	buf  []byte   // what is read goes here; nil while a callback uses it
+	raw  []byte   // the same for what a Layer has still to decode
 	vec  [][]byte // for one Writev
 	pool pool
 
@@ -87,11 +88,11 @@ func (l *Loop) EventLoop() *ae.EventLoop { return l.el }
 // or wait for the peer after Close.
 func (l *Loop) Len() int { return int(l.n.Load()) }
 
-// All returns the connections that are open. Any of them may be closed meanwhile.
+// All returns the connections that are open, and whose Layer, if any, is ready. Any of them may be closed meanwhile.
 func (l *Loop) All() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		for fd := 0; fd < len(l.conns); fd++ {
-			if c := l.conns[fd]; c != nil && c.Open() && !yield(c) {
+			if c := l.conns[fd]; c != nil && c.Open() && !c.opening() && !yield(c) {
 				return
 			}
 		}
@@ -244,7 +245,7 @@ func (l *Loop) settleAll() {
 		case !l.owns(c):
 		case c.flags&(dead|busy) == 0 && c.flags&(ready|toOpen) != 0:
 			l.work = append(l.work, c) // since it was resumed
-		case hold && c.queued > 0:
+		case hold && c.waits():
 			c.hold()
 			l.held = append(l.held, c)
 		default:
@@ -278,7 +279,7 @@ func (l *Loop) sendBatch() bool {
 
 // sendable reports whether c has output that can be offered to the kernel.
 func (l *Loop) sendable(c *Conn) bool {
-	return l.owns(c) && c.queued > 0 && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
+	return l.owns(c) && c.waits() && c.fd >= 0 && c.flags&(dead|busy|toOpen) == 0
 }
 
 // takeBuf returns the read buffer, or another one if a callback that uses it runs
@@ -387,13 +388,13 @@ func (l *Loop) end(c *Conn, err error) {
 		return
 	}
 	c.flags |= dead
-	if err != nil {
-		c.more().err = err
+	if err != nil && c.more().err == nil { // a Layer's error comes before what its last words met
+		c.ext.err = err
 	}
 	c.stopDial()
 	l.detach(c)
 	if c.fd >= 0 {
-		if c.queued > 0 {
+		if c.Queued() > 0 {
 			_ = anet.SetLinger(int(c.fd), 0) // a reset: what was cut off must not look complete
 		}
 		_ = anet.Close(int(c.fd))
@@ -479,7 +480,7 @@ func (l *Loop) acceptRest() {
 
 // shutDown calls Shutdown, once; for one that is not open yet, after Open.
 func (c *Conn) shutDown() {
-	if c.flags&(toOpen|told) != 0 {
+	if c.flags&(toOpen|told) != 0 || c.opening() {
 		return
 	}
 	c.flags |= told

@@ -24,23 +24,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, ErrClosed
 	}
 	l := c.loop()
-	rest := p
-	if len(p) >= direct && c.maySend() {
-		if c.queued > 0 {
-			c.flush()
-		}
-		if c.queued == 0 {
-			rest = p[c.send(p):]
-		}
+	if c.layered() != nil {
+		c.writeLayered(p)
+	} else {
+		c.write(p)
 	}
-	if len(rest) > 0 && c.flags&dead == 0 {
-		c.push(rest)
-		if c.queued >= direct && c.maySend() {
-			c.flush()
-		}
-		if c.queued > c.h.limit() && c.flags&dead == 0 {
-			c.overLimit()
-		}
+	if c.Queued() > c.h.limit() && c.flags&dead == 0 {
+		c.overLimit()
 	}
 	if c.flags&busy == 0 {
 		l.later(c)
@@ -51,6 +41,24 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, c.ext.err
 	}
 	return len(p), nil
+}
+
+// write sends p, or has it wait.
+func (c *Conn) write(p []byte) {
+	if len(p) >= direct && c.maySend() {
+		if c.out.n > 0 {
+			c.flush()
+		}
+		if c.out.n == 0 {
+			p = p[c.send(p):]
+		}
+	}
+	if len(p) > 0 && c.flags&dead == 0 {
+		c.out.push(&c.loop().pool, p)
+		if c.out.n >= direct && c.maySend() {
+			c.flush()
+		}
+	}
 }
 
 // maySend reports whether c may be sent to now, and has not been refused.
@@ -67,27 +75,8 @@ func (c *Conn) overLimit() {
 	if c.fd >= 0 {
 		c.flush()
 	}
-	if c.queued > c.h.limit() {
+	if c.Queued() > c.h.limit() {
 		l.end(c, ErrSlow)
-	}
-}
-
-// push copies p to the end of the queue.
-func (c *Conn) push(p []byte) {
-	l := c.loop()
-	c.queued += len(p)
-	if c.tail != nil {
-		p = p[c.tail.append(p):]
-	}
-	for len(p) > 0 {
-		k := l.pool.get(max(len(p), min(c.queued, chunkMax)))
-		if c.tail == nil {
-			c.out = k
-		} else {
-			c.tail.next = k
-		}
-		c.tail = k
-		p = p[k.append(p):]
 	}
 }
 
@@ -102,10 +91,13 @@ func (c *Conn) send(p []byte) int {
 // flush offers what is queued to the kernel.
 func (c *Conn) flush() {
 	l := c.loop()
-	for c.queued > 0 && c.flags&dead == 0 {
+	if c.layered() != nil {
+		c.encode()
+	}
+	for c.out.n > 0 && c.flags&dead == 0 {
 		var n, size int
 		var err error
-		if k := c.out; k.next == nil {
+		if k := c.out.first; k.next == nil {
 			size = k.end - k.start
 			n, err = anet.Write(int(c.fd), k.bytes())
 		} else {
@@ -118,13 +110,13 @@ func (c *Conn) flush() {
 			clear(vec)
 			l.vec = vec
 		}
-		c.pop(n)
+		c.out.pop(&l.pool, n)
 		c.sent(n, size, err)
 		if n < size {
 			break
 		}
 	}
-	if c.flags&blocked != 0 && c.queued > c.h.limit() && c.flags&dead == 0 {
+	if c.flags&blocked != 0 && c.Queued() > c.h.limit() && c.flags&dead == 0 {
 		l.end(c, ErrSlow)
 	}
 	c.mark(c.flags&blocked != 0)
@@ -160,38 +152,18 @@ func (c *Conn) sent(n, size int, err error) {
 	}
 }
 
-// pop drops n bytes that were sent.
-func (c *Conn) pop(n int) {
-	l := c.loop()
-	c.queued -= n
-	for n > 0 {
-		k := c.out
-		if left := k.end - k.start; n < left {
-			k.start += n
-			return
-		} else {
-			n -= left
-		}
-		c.out = k.next
-		if c.out == nil {
-			c.tail = nil
-		}
-		l.pool.put(k)
-	}
-}
-
 // mark applies High and Low: to the connection's own input, or to that of the one
 // it is joined to. waits says that what is queued cannot be sent now.
 func (c *Conn) mark(waits bool) {
 	switch {
-	case c.flags&full == 0 && waits && c.queued >= c.h.high():
+	case c.flags&full == 0 && waits && c.Queued() >= c.h.high():
 		c.flags |= full
 		if j := c.joinedTo(); j != nil {
 			j.pause(byJoin)
 		} else if !c.h.FullDuplex {
 			c.pauses |= byOutput
 		}
-	case c.flags&full != 0 && c.queued <= c.h.low():
+	case c.flags&full != 0 && c.Queued() <= c.h.low():
 		c.flags = c.flags&^full | drained
 		c.unpause(byOutput)
 		if j := c.joinedTo(); j != nil {
@@ -203,14 +175,12 @@ func (c *Conn) mark(waits bool) {
 
 // dropAll gives back what waits.
 func (c *Conn) dropAll(l *Loop) {
-	for k := c.out; k != nil; {
-		next := k.next
-		l.pool.put(k)
-		k = next
-	}
-	c.out, c.tail, c.queued = nil, nil, 0
+	c.out.drop(&l.pool)
 	if c.in != nil {
 		l.pool.put(c.in)
 		c.in = nil
+	}
+	if y := c.layered(); y != nil {
+		y.drop(l)
 	}
 }

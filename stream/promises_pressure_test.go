@@ -53,6 +53,42 @@ var pressurePromises = []promise{
 			e.Errorf("Drained %d times, watched for %d", r.count("Drained"), e.el.FileEvents(c.FD()))
 		}
 	}},
+	{"DataThatStopsAtHighGoesOn", "what Data leaves because Queued has reached High comes again, also if the kernel takes all of that at once", both, func(e *env) {
+		for _, batches := range []bool{false, true} {
+			const messages, size, high = 1000, 16 << 10, 1000
+			handled, stops, got := 0, 0, 0
+			var peer int
+			read := func() {
+				s, err := aetest.Receive(peer)
+				e.must(err)
+				got += len(s)
+			}
+			_, fd := e.pair(&stream.Handler{High: high, Data: func(c *stream.Conn, p []byte) (used int) {
+				for used < len(p) && c.Queued() < high {
+					c.Write(make([]byte, size))
+					handled++
+					used++
+				}
+				if used < len(p) {
+					stops++
+					read() // the peer is faster than we are
+				}
+				return used
+			}})
+			peer = fd
+			if batches {
+				e.l.BeforeSend(func() bool { return true })
+			}
+			aetest.Send(e, peer, strings.Repeat("m", messages))
+			e.until("all of it", func() bool {
+				read()
+				return got == messages*size
+			})
+			if handled != messages || stops == 0 {
+				e.Errorf("%d of %d messages, Data has stopped %d times", handled, messages, stops)
+			}
+		}
+	}},
 	{"FullDuplexReadsOn", "with FullDuplex input goes on above High", both, func(e *env) {
 		got := ""
 		h := collect(&got)

@@ -64,7 +64,7 @@ func TestPromises(t *testing.T) {
 						} else {
 							t.Cleanup(testutil.NoLeak(t)) // after all that the row cleans up
 						}
-						keep(t, p, network)
+						keep(t, p, network, false)
 					})
 				}
 			}
@@ -72,21 +72,24 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// keep runs one row.
-func keep(t *testing.T, p promise, network string) {
+// keep runs one row; if layered, through a Layer that changes nothing.
+func keep(t *testing.T, p promise, network string, layered bool) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s breaks the promise: %s", ae.APIName(), p.says)
 		}
 	})
 	defer testutil.Guard(t, 2*testutil.Patience, "the row does not end, though it is promised that "+p.says)()
-	p.test(newEnv(t, network))
+	e := newEnv(t, network)
+	e.layered = layered
+	p.test(e)
 }
 
 // env is what a row works with: a loop, and raw peers for its connections.
 type env struct {
 	*testing.T
 	network string
+	layered bool
 	el      *ae.EventLoop
 	l       *stream.Loop
 	first   int // listener for pairs, or 0
@@ -191,6 +194,9 @@ func (e *env) adopt(fd int, h *stream.Handler) *stream.Conn {
 	if err != nil {
 		unix.Close(fd)
 		e.Fatal(err)
+	}
+	if e.layered {
+		c.SetLayer(&plain{})
 	}
 	return c
 }

@@ -51,11 +51,13 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/stream"
+	"github.com/aeloop/ae/watch"
 )
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:7001", "accept clients on `host:port`")
 	web := flag.String("http", "", "accept HTTP on `host:port`, if any")
+	watchAddr := flag.String("watch", "", "show the loop at work on a page on `host:port`, if any")
 	idle := flag.Duration("idle", 10*time.Minute, "end a client that neither sends nor is sent anything for so long; 0 is never")
 	limit := flag.Int("limit", 1<<20, "drop a client for which more `bytes` wait")
 	flag.Parse()
@@ -67,7 +69,7 @@ func main() {
 	context.AfterFunc(ctx, stop)   // the next signal kills
 	signal.Ignore(syscall.SIGPIPE) // what net/http logs must not, when nobody takes it
 
-	if err := serve(ctx, *listen, *web, *idle, *limit, os.Stderr); err != nil {
+	if err := serve(ctx, *listen, *web, *watchAddr, *idle, *limit, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "chat:", err)
 		os.Exit(1)
 	}
@@ -83,8 +85,9 @@ const (
 type server struct {
 	el     *ae.EventLoop
 	rooms  map[string]map[*client]bool
-	names  map[string]bool // those taken
-	guests int             // how many there ever were
+	names  map[string]bool   // those taken
+	guests int               // how many there ever were
+	ended  map[string]uint64 // how many have gone, by reason
 }
 
 type client struct {
@@ -93,7 +96,7 @@ type client struct {
 }
 
 // serve runs the server until ctx is done and the clients have gone.
-func serve(ctx context.Context, listen, httpListen string, idle time.Duration, limit int, log io.Writer) error {
+func serve(ctx context.Context, listen, httpListen, watchAddr string, idle time.Duration, limit int, log io.Writer) error {
 	el, err := ae.New(1 << 20)
 	if err != nil {
 		return err
@@ -102,17 +105,20 @@ func serve(ctx context.Context, listen, httpListen string, idle time.Duration, l
 	loop := stream.On(el)
 	defer loop.Close()
 
-	s := &server{el: el, rooms: map[string]map[*client]bool{}, names: map[string]bool{"http": true}}
+	s := &server{el: el, rooms: map[string]map[*client]bool{}, names: map[string]bool{"http": true}, ended: map[string]uint64{}}
 	ln, err := loop.Listen("tcp", listen, stream.ListenConfig{}, &stream.Handler{
 		Open:     s.onOpen,
 		Data:     s.onData,
 		EOF:      func(c *stream.Conn) { s.end(of(c), "") },
 		Idled:    func(c *stream.Conn) { s.end(of(c), "idle for too long") },
 		Shutdown: s.onShutdown,
-		Close:    func(c *stream.Conn, _ error) { s.end(of(c), "") },
-		Idle:     idle,
-		Limit:    limit,
-		Linger:   time.Second,
+		Close: func(c *stream.Conn, err error) {
+			s.end(of(c), "")
+			s.ended[reason(err)]++
+		},
+		Idle:   idle,
+		Limit:  limit,
+		Linger: time.Second,
 	})
 	if err != nil {
 		return err
@@ -130,6 +136,16 @@ func serve(ctx context.Context, listen, httpListen string, idle time.Duration, l
 		}
 		at += fmt.Sprintln("http on", ln.Addr())
 		go web.Serve(ln)
+	}
+	if watchAddr != "" {
+		url, stop, err := watch.Serve(watchAddr, watch.New(el, watch.Options{Name: "chat", Conns: func() watch.Conns {
+			return watch.ConnsOf(loop.All(), s.ended)
+		}}))
+		if err != nil {
+			return err
+		}
+		defer stop()
+		at += fmt.Sprintln("watch it on", url)
 	}
 	io.WriteString(log, at)
 
@@ -235,6 +251,14 @@ func (s *server) end(c *client, last string) {
 		s.move(c, "")
 		delete(s.names, c.name)
 	}
+}
+
+// reason says in a word or two why a connection has ended.
+func reason(err error) string {
+	if err == nil {
+		return "closed"
+	}
+	return strings.TrimPrefix(err.Error(), "stream: ")
 }
 
 // onShutdown does not tell who left: everybody does.

@@ -28,7 +28,7 @@ type chat struct {
 func start(t testing.TB, idle time.Duration, limit int) chat {
 	t.Helper()
 	addrs, stop := testutil.Serve(t, 2, func(ctx context.Context, out io.Writer) error {
-		return serve(ctx, "127.0.0.1:0", "127.0.0.1:0", idle, limit, out)
+		return serve(ctx, "127.0.0.1:0", "127.0.0.1:0", "", idle, limit, out)
 	})
 	return chat{addrs[0], url(addrs[1]), stop}
 }

@@ -18,10 +18,12 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/watch"
 )
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:7000", "listen on `host:port`, or unix:path")
+	watchAddr := flag.String("watch", "", "show the loop at work on a page on `host:port`, if any")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "echo: unexpected argument %q\n", flag.Arg(0))
@@ -31,7 +33,7 @@ func main() {
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // messages that nobody takes any more must not end the server
 
-	if err := serve(ctx, *addr, os.Stdout); err != nil {
+	if err := serve(ctx, *addr, *watchAddr, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "echo:", err)
 		os.Exit(1)
 	}
@@ -63,7 +65,7 @@ type client struct {
 }
 
 // serve runs the server until ctx is done.
-func serve(ctx context.Context, addr string, out io.Writer) error {
+func serve(ctx context.Context, addr, watchAddr string, out io.Writer) error {
 	el, err := ae.New(maxClients) // 1: create the loop
 	if err != nil {
 		return err
@@ -96,6 +98,14 @@ func serve(ctx context.Context, addr string, out io.Writer) error {
 		at = "unix:" + at
 	}
 	fmt.Fprintln(out, "echo: listening on", at)
+	if watchAddr != "" {
+		url, stop, err := watch.Serve(watchAddr, watch.New(el, watch.Options{Name: "echo"}))
+		if err != nil {
+			return err
+		}
+		defer stop()
+		fmt.Fprintln(out, "echo: watch it on", url)
+	}
 	if err := el.Run(ctx); !errors.Is(err, context.Cause(ctx)) {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 // it listens. stop ends it earlier, and returns what serve returned.
 func start(t testing.TB, addr string) (network, at string, stop func() error) {
 	t.Helper()
-	addrs, stop := testutil.Serve(t, 1, func(ctx context.Context, out io.Writer) error { return serve(ctx, addr, out) })
+	addrs, stop := testutil.Serve(t, 1, func(ctx context.Context, out io.Writer) error { return serve(ctx, addr, "", out) })
 	if strings.HasPrefix(addr, "unix:") {
 		return "unix", strings.TrimPrefix(addr, "unix:"), stop
 	}
@@ -190,13 +190,13 @@ func TestAByteAtATimeAndSilenceAreServed(t *testing.T) {
 
 func TestAddressInUseIsAnError(t *testing.T) {
 	_, addr, _ := start(t, "127.0.0.1:0")
-	err := serve(context.Background(), addr, io.Discard)
+	err := serve(context.Background(), addr, "", io.Discard)
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("serve on %s again: %v, want EADDRINUSE", addr, err)
 	}
 	path := "unix:" + socketPath(t)
 	start(t, path)
-	if err := serve(context.Background(), path, io.Discard); err == nil {
+	if err := serve(context.Background(), path, "", io.Discard); err == nil {
 		t.Error("two servers at one unix path")
 	}
 }
@@ -206,7 +206,7 @@ func TestBadAddressesAreErrors(t *testing.T) {
 	for _, addr := range []string{"", "nonsense", "127.0.0.1:99999", "unix:" + strings.Repeat("x", 300), "unix:/nowhere/at/all"} {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // should it be taken, it ends at once
-		if err := serve(ctx, addr, io.Discard); err == nil {
+		if err := serve(ctx, addr, "", io.Discard); err == nil {
 			t.Errorf("%q was taken for an address", addr)
 		}
 	}

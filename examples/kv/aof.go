@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/examples/internal/resp"
 	"golang.org/x/sys/unix"
 )
 
@@ -209,11 +210,11 @@ var verbatimKeys = map[string]int{"append": 1, "setrange": 1, "rename": 2, "rena
 // call executes a command, and logs what it changes.
 func (a *aof) call(c *client, cmd *command, args [][]byte) {
 	if cmd.write && a.err != nil {
-		c.out.fail(a.refusal())
+		c.out.Error(a.refusal())
 		return
 	}
 
-	reply, start := len(c.out.buf), len(a.buf)
+	reply, start := len(c.out.Buf), len(a.buf)
 	a.changes = 0
 	if cmd.verbatim > 0 {
 		a.callVerbatim(c, cmd, args)
@@ -276,24 +277,10 @@ func (a *aof) number(n int64) []byte {
 func (a *aof) add(d *db, args ...[]byte) {
 	if a.selected != d.index {
 		a.selected = d.index
-		a.buf = encode(a.buf, []byte("SELECT"), strconv.AppendInt(nil, int64(d.index), 10))
+		a.buf = resp.AppendCommand(a.buf, []byte("SELECT"), strconv.AppendInt(nil, int64(d.index), 10))
 	}
-	a.buf = encode(a.buf, args...)
+	a.buf = resp.AppendCommand(a.buf, args...)
 	a.changes++
-}
-
-func encode(buf []byte, args ...[]byte) []byte {
-	buf = append(buf, '*')
-	buf = strconv.AppendInt(buf, int64(len(args)), 10)
-	buf = append(buf, "\r\n"...)
-	for _, arg := range args {
-		buf = append(buf, '$')
-		buf = strconv.AppendInt(buf, int64(len(arg)), 10)
-		buf = append(buf, "\r\n"...)
-		buf = append(buf, arg...)
-		buf = append(buf, "\r\n"...)
-	}
-	return buf
 }
 
 // How it comes to disk.
@@ -435,9 +422,9 @@ func (a *aof) fail(err error) {
 // be said is that nothing is sure: an error for the first of them, and the end.
 // Messages to the client that came later in the iteration go the same way.
 func (c *client) retract() {
-	c.out.buf = c.out.buf[:c.doubtful-1]
+	c.out.Buf = c.out.Buf[:c.doubtful-1]
 	c.doubtful = 0
-	c.out.fail(c.srv.aof.refusal())
+	c.out.Error(c.srv.aof.refusal())
 	c.finish()
 }
 

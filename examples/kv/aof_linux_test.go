@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aeloop/ae/examples/internal/resp"
 	"golang.org/x/sys/unix"
 )
 
@@ -159,7 +160,7 @@ func TestRedisServerLoadsTheFile(t *testing.T) {
 	for range 5000 {
 		l.cmd(g.smallLine())
 	}
-	for _, line := range []string{"SELECT 4", "SET big " + strings.Repeat("x", bigArg), "APPEND big y", "SETRANGE big 3 zz",
+	for _, line := range []string{"SELECT 4", "SET big " + strings.Repeat("x", resp.BigArg), "APPEND big y", "SETRANGE big 3 zz",
 		"MSET a 1 b 2", "SET t x EX 100000", "SET u x PX 100000000", "EXPIRE a 100000", "DEL nothing b", "SELECT 9", "SET gone 1", "FLUSHDB"} {
 		l.cmd(line)
 	}

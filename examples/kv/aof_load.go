@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // A loader executes the commands in an append-only file. What it finds there
@@ -77,7 +79,7 @@ func corrupt(path string, at int64, why error) error {
 
 // read reads one command into args.
 func (l *loader) read() error {
-	n, err := l.header('*', maxArgs)
+	n, err := l.header('*', resp.MaxArgs)
 	if err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func (l *loader) header(kind byte, limit int) (n int, err error) {
 // argument reads one argument. Its memory is used again for the next command,
 // except that a large one becomes the database's.
 func (l *loader) argument() ([]byte, error) {
-	n, err := l.header('$', maxBulk)
+	n, err := l.header('$', resp.MaxBulk)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +158,8 @@ func (l *loader) argument() ([]byte, error) {
 }
 
 func (l *loader) room(n int) []byte {
-	if i := len(l.args); n < bigArg && i < cap(l.args) {
-		if old := l.args[: i+1 : i+1][i]; cap(old) < bigArg {
+	if i := len(l.args); n < resp.BigArg && i < cap(l.args) {
+		if old := l.args[: i+1 : i+1][i]; cap(old) < resp.BigArg {
 			return slices.Grow(old[:0], n)[:n]
 		}
 	}
@@ -168,9 +170,9 @@ func (l *loader) room(n int) []byte {
 func (l *loader) execute() error {
 	name := l.args[0]
 	switch {
-	case is(name, "MULTI") && l.multi == nil:
+	case resp.Is(name, "MULTI") && l.multi == nil:
 		l.multi = [][][]byte{}
-	case is(name, "EXEC") && l.multi != nil:
+	case resp.Is(name, "EXEC") && l.multi != nil:
 		queue := l.multi
 		l.multi = nil
 		for _, args := range queue {
@@ -209,9 +211,9 @@ func (l *loader) call(args [][]byte) error {
 	if err := l.check(args); err != nil {
 		return err
 	}
-	l.c.out.buf = l.c.out.buf[:0]
+	l.c.out.Buf = l.c.out.Buf[:0]
 	l.c.srv.find("", args[0]).proc(l.c, args)
-	if reply := l.c.out.buf; len(reply) > 0 && reply[0] == '-' {
+	if reply := l.c.out.Buf; len(reply) > 0 && reply[0] == '-' {
 		return errors.New(strings.TrimSpace(string(reply[1:])))
 	}
 	return nil

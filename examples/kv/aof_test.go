@@ -17,6 +17,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/examples/internal/resp"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -59,9 +60,9 @@ func tryOpenLogged(t *testing.T, path string) (*logged, error) {
 func (l *logged) cmd(line string) string {
 	l.t.Helper()
 	l.c.execute([]byte(array(words(line)...)))
-	reply := string(l.c.out.buf)
+	reply := string(l.c.out.Buf)
 	l.beforeSleep(l.el)
-	l.c.out.buf = l.c.out.buf[:0]
+	l.c.out.Buf = l.c.out.Buf[:0]
 	return strings.TrimSpace(reply)
 }
 
@@ -203,7 +204,7 @@ func TestTheDataIsTheSameAfterLoading(t *testing.T) {
 		for range 1000 {
 			l.cmd(g.smallLine())
 		}
-		big := strings.Repeat(strconv.Itoa(round), bigArg+round)
+		big := strings.Repeat(strconv.Itoa(round), resp.BigArg+round)
 		for _, line := range []string{"SELECT 2", "SET big " + big, "APPEND big " + big, "SETRANGE big 70000 xyz",
 			"SET big2 " + big, "SET big2 small", "MSET m " + big + " n " + big, "SELECT 0"} {
 			l.cmd(line)
@@ -452,7 +453,7 @@ func TestAFileThatHasGrownIsCompactedAtStart(t *testing.T) {
 	l.cmd("SET dies x PX 1")
 	l.cmd("SET lives x PXAT 32503680000000")
 	l.cmd("SELECT 7")
-	l.cmd("SET big " + strings.Repeat("x", bigArg))
+	l.cmd("SET big " + strings.Repeat("x", resp.BigArg))
 	for end := deadline(); l.c.db.now <= 1 || len(contents(l.server)) != 102; {
 		if time.Now().After(end) {
 			t.Fatalf("%d keys", len(contents(l.server)))
@@ -587,7 +588,7 @@ func TestNoReplyOvertakesTheFile(t *testing.T) {
 	size := l.size()
 	send("SET key value")
 	iteration(0)
-	if len(c.out.buf) == 0 {
+	if len(c.out.Buf) == 0 {
 		t.Fatal("the command was not executed together with the write")
 	}
 	receive()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // What a connection is, as far as its client can see and change it: HELLO, AUTH,
@@ -28,36 +29,36 @@ func pingCommand(c *client, args [][]byte) {
 	}
 
 	switch {
-	case c.subscriptions() > 0 && !c.out.v3: // where replies have to look like messages
-		c.out.array(2)
-		c.out.text("pong")
-		c.out.bulk(message)
+	case c.subscriptions() > 0 && !c.out.V3: // where replies have to look like messages
+		c.out.Array(2)
+		c.out.Text("pong")
+		c.out.Bulk(message)
 	case message == nil:
-		c.out.status("PONG")
+		c.out.Status("PONG")
 	default:
-		c.out.bulk(message)
+		c.out.Bulk(message)
 	}
 }
 
-func echoCommand(c *client, args [][]byte) { c.out.bulk(args[1]) }
+func echoCommand(c *client, args [][]byte) { c.out.Bulk(args[1]) }
 
 func selectCommand(c *client, args [][]byte) {
-	index, ok := parseInt(args[1])
+	index, ok := resp.ParseInt(args[1])
 	switch {
 	case !ok:
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 	case index != int64(int32(index)):
-		c.out.fail("ERR value is out of range, value must between -2147483648 and 2147483647")
+		c.out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
 	case index < 0 || index >= databases:
-		c.out.fail("ERR DB index is out of range")
+		c.out.Error("ERR DB index is out of range")
 	default:
 		c.db = c.srv.dbs[index]
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
 func quitCommand(c *client, args [][]byte) {
-	c.out.status("OK")
+	c.out.Status("OK")
 	c.closing = true
 }
 
@@ -78,6 +79,16 @@ const (
 // when there was none does not.
 func (c *client) mustAuth() bool { return c.stranger && c.srv.cfg.password != "" }
 
+// Whoever has not given the password cannot make the server hold much.
+var strangerLimits = &resp.Limits{Args: 10, Bulk: 16 << 10, Reason: "unauthenticated"}
+
+func (c *client) limits() *resp.Limits {
+	if c.mustAuth() {
+		return strangerLimits
+	}
+	return nil
+}
+
 // login checks a name and a password. There is one user, "default".
 func (c *client) login(user, password []byte) bool {
 	// The sums have the same length whatever was sent, and comparing them takes the
@@ -85,7 +96,7 @@ func (c *client) login(user, password []byte) bool {
 	want, got := sha256.Sum256([]byte(c.srv.cfg.password)), sha256.Sum256(password)
 	right := subtle.ConstantTimeCompare(want[:], got[:]) == 1 || c.srv.cfg.password == ""
 	if string(user) != "default" || !right {
-		c.out.fail(errWrongPass)
+		c.out.Error(errWrongPass)
 		return false
 	}
 	c.stranger = false
@@ -96,29 +107,29 @@ func authCommand(c *client, args [][]byte) {
 	user, password := []byte("default"), args[len(args)-1]
 	switch {
 	case len(args) > 3:
-		c.out.fail(errSyntax)
+		c.out.Error(errSyntax)
 		return
 	case len(args) == 3:
 		user = args[1]
 	case c.srv.cfg.password == "":
-		c.out.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+		c.out.Error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
 		return
 	}
 	if c.login(user, password) {
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
 func helloCommand(c *client, args [][]byte) {
-	version := either[int64](c.out.v3, 3, 2)
+	version := either[int64](c.out.V3, 3, 2)
 	if len(args) > 1 {
 		var ok bool
-		if version, ok = parseInt(args[1]); !ok {
-			c.out.fail("ERR Protocol version is not an integer or out of range")
+		if version, ok = resp.ParseInt(args[1]); !ok {
+			c.out.Error("ERR Protocol version is not an integer or out of range")
 			return
 		}
 		if version != 2 && version != 3 {
-			c.out.fail("NOPROTO unsupported protocol version")
+			c.out.Error("NOPROTO unsupported protocol version")
 			return
 		}
 	}
@@ -126,17 +137,17 @@ func helloCommand(c *client, args [][]byte) {
 	var user, password, name []byte
 	for i := 2; i < len(args); {
 		switch left := len(args) - i; {
-		case is(args[i], "AUTH") && left > 2:
+		case resp.Is(args[i], "AUTH") && left > 2:
 			user, password = args[i+1], args[i+2]
 			i += 3
-		case is(args[i], "SETNAME") && left > 1:
+		case resp.Is(args[i], "SETNAME") && left > 1:
 			if name = args[i+1]; !isName(name) {
-				c.out.fail(errName)
+				c.out.Error(errName)
 				return
 			}
 			i += 2
 		default:
-			c.out.fail("ERR Syntax error in HELLO option '" + clip(args[i], len(args[i])) + "'")
+			c.out.Error("ERR Syntax error in HELLO option '" + clip(args[i], len(args[i])) + "'")
 			return
 		}
 	}
@@ -145,80 +156,80 @@ func helloCommand(c *client, args [][]byte) {
 		return
 	}
 	if c.mustAuth() {
-		c.out.fail("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> " +
+		c.out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> " +
 			"option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
 	}
 	if name != nil {
 		c.name = string(name)
 	}
-	c.out.v3 = version == 3
+	c.out.V3 = version == 3
 	c.replyHello(version)
 }
 
 func (c *client) replyHello(version int64) {
-	c.out.pairs(7)
+	c.out.Pairs(7)
 	for _, pair := range [][2]string{{"server", "redis"}, {"version", redisVersion}} {
-		c.out.text(pair[0])
-		c.out.text(pair[1])
+		c.out.Text(pair[0])
+		c.out.Text(pair[1])
 	}
-	c.out.text("proto")
-	c.out.integer(version)
-	c.out.text("id")
-	c.out.integer(c.id)
+	c.out.Text("proto")
+	c.out.Integer(version)
+	c.out.Text("id")
+	c.out.Integer(c.id)
 	for _, pair := range [][2]string{{"mode", "standalone"}, {"role", "master"}} {
-		c.out.text(pair[0])
-		c.out.text(pair[1])
+		c.out.Text(pair[0])
+		c.out.Text(pair[1])
 	}
-	c.out.text("modules")
-	c.out.array(0)
+	c.out.Text("modules")
+	c.out.Array(0)
 }
 
 // resetCommand makes the client what it was when it came.
 func resetCommand(c *client, args [][]byte) {
 	s := c.srv
 	s.leave(c)
-	c.db, c.name, c.noEvict, c.out.v3 = s.dbs[0], "", false, false
+	c.db, c.name, c.noEvict, c.out.V3 = s.dbs[0], "", false, false
 	c.stranger = s.cfg.password != ""
-	c.out.status("RESET")
+	c.out.Status("RESET")
 }
 
 // CLIENT.
 
-func clientIDCommand(c *client, args [][]byte) { c.out.integer(c.id) }
+func clientIDCommand(c *client, args [][]byte) { c.out.Integer(c.id) }
 
 func clientGetnameCommand(c *client, args [][]byte) {
 	if c.name == "" {
-		c.out.null()
+		c.out.Null()
 	} else {
-		c.out.text(c.name)
+		c.out.Text(c.name)
 	}
 }
 
 func clientSetnameCommand(c *client, args [][]byte) {
 	if !isName(args[2]) {
-		c.out.fail(errName)
+		c.out.Error(errName)
 		return
 	}
 	c.name = string(args[2])
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // clientSetinfoCommand is how client libraries introduce themselves.
 func clientSetinfoCommand(c *client, args [][]byte) {
 	for i, attribute := range []string{"lib-name", "lib-ver"} {
-		if !is(args[2], upper(attribute)) {
+		if !resp.Is(args[2], upper(attribute)) {
 			continue
 		}
 		if !isName(args[3]) {
-			c.out.fail("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
+			c.out.Error("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
 			return
 		}
 		c.library[i] = string(args[3])
-		c.out.status("OK")
+		c.out.Status("OK")
 		return
 	}
-	c.out.fail("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
+	c.out.Error("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
 }
 
 func isName(b []byte) bool {
@@ -232,12 +243,12 @@ func isName(b []byte) bool {
 
 // clientNoEvictCommand only notes it: no client is ever evicted here.
 func clientNoEvictCommand(c *client, args [][]byte) {
-	if !is(args[2], "ON") && !is(args[2], "OFF") {
-		c.out.fail(errSyntax)
+	if !resp.Is(args[2], "ON") && !resp.Is(args[2], "OFF") {
+		c.out.Error(errSyntax)
 		return
 	}
-	c.noEvict = is(args[2], "ON")
-	c.out.status("OK")
+	c.noEvict = resp.Is(args[2], "ON")
+	c.out.Status("OK")
 }
 
 // clientTrackingCommand accepts the one mode in which nothing is tracked until the
@@ -245,31 +256,31 @@ func clientNoEvictCommand(c *client, args [][]byte) {
 // it on whether they use it or not.
 func clientTrackingCommand(c *client, args [][]byte) {
 	switch {
-	case len(args) == 3 && is(args[2], "OFF"), len(args) == 4 && is(args[2], "ON") && is(args[3], "OPTIN") && c.out.v3:
-		c.out.status("OK")
+	case len(args) == 3 && resp.Is(args[2], "OFF"), len(args) == 4 && resp.Is(args[2], "ON") && resp.Is(args[3], "OPTIN") && c.out.V3:
+		c.out.Status("OK")
 	default:
-		c.out.fail("ERR only CLIENT TRACKING ON OPTIN, in version 3 of the protocol, and OFF are supported")
+		c.out.Error("ERR only CLIENT TRACKING ON OPTIN, in version 3 of the protocol, and OFF are supported")
 	}
 }
 
-func clientInfoCommand(c *client, args [][]byte) { c.out.verbatim(c.describe() + "\n") }
+func clientInfoCommand(c *client, args [][]byte) { c.out.Verbatim(c.describe() + "\n") }
 
 func clientListCommand(c *client, args [][]byte) {
 	wanted := func(*client) bool { return true }
 	switch {
-	case len(args) == 4 && is(args[2], "TYPE"):
+	case len(args) == 4 && resp.Is(args[2], "TYPE"):
 		class, ok := c.parseClass(args[3])
 		if !ok {
 			return
 		}
 		wanted = func(other *client) bool { return other.class() == class }
 
-	case len(args) > 3 && is(args[2], "ID"):
+	case len(args) > 3 && resp.Is(args[2], "ID"):
 		ids := make(map[int64]bool)
 		for _, arg := range args[3:] {
-			id, ok := parseInt(arg)
+			id, ok := resp.ParseInt(arg)
 			if !ok {
-				c.out.fail("ERR Invalid client ID")
+				c.out.Error("ERR Invalid client ID")
 				return
 			}
 			ids[id] = true
@@ -277,7 +288,7 @@ func clientListCommand(c *client, args [][]byte) {
 		wanted = func(other *client) bool { return ids[other.id] }
 
 	case len(args) > 2:
-		c.out.fail(errSyntax)
+		c.out.Error(errSyntax)
 		return
 	}
 
@@ -287,22 +298,22 @@ func clientListCommand(c *client, args [][]byte) {
 			b.WriteString(other.describe() + "\n")
 		}
 	}
-	c.out.verbatim(b.String())
+	c.out.Verbatim(b.String())
 }
 
 // parseClass reads the type of clients. There never are any of another server.
 func (c *client) parseClass(arg []byte) (class int, ok bool) {
 	switch {
-	case is(arg, "NORMAL"):
+	case resp.Is(arg, "NORMAL"):
 		return normalClass, true
-	case is(arg, "PUBSUB"):
+	case resp.Is(arg, "PUBSUB"):
 		return pubsubClass, true
-	case is(arg, "REPLICA"), is(arg, "SLAVE"):
+	case resp.Is(arg, "REPLICA"), resp.Is(arg, "SLAVE"):
 		return replicaClass, true
-	case is(arg, "MASTER"):
+	case resp.Is(arg, "MASTER"):
 		return -1, true
 	}
-	c.out.fail("ERR Unknown client type '" + clip(arg, len(arg)) + "'")
+	c.out.Error("ERR Unknown client type '" + clip(arg, len(arg)) + "'")
 	return 0, false
 }
 
@@ -332,8 +343,8 @@ func (c *client) describe() string {
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
 		c.id, peer, local, c.fd, c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.index,
-		len(c.channels), len(c.patterns), len(c.rest), c.req.size(), cap(c.out.buf), cap(c.out.buf), waiting, waiting,
-		cap(c.rest)+c.req.size()+cap(c.out.buf), events, last, either(c.out.v3, 3, 2), c.library[0], c.library[1])
+		len(c.channels), len(c.patterns), len(c.rest), c.req.Size(), cap(c.out.Buf), cap(c.out.Buf), waiting, waiting,
+		cap(c.rest)+c.req.Size()+cap(c.out.Buf), events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
 }
 
 // addresses returns both ends of the connection.
@@ -369,11 +380,11 @@ func clientKillCommand(c *client, args [][]byte) {
 	}
 	switch {
 	case len(args) > 3:
-		c.out.integer(int64(killed))
+		c.out.Integer(int64(killed))
 	case killed == 0:
-		c.out.fail("ERR No such client")
+		c.out.Error("ERR No such client")
 	default:
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
@@ -394,32 +405,32 @@ func (k *killer) wants(c *client) bool {
 func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
 	for ; len(args) > 0; args = args[2:] {
 		if len(args) == 1 {
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return false
 		}
 		switch name, arg := args[0], args[1]; {
-		case is(name, "ID"):
-			if k.id, ok = parseInt(arg); !ok || k.id < 1 {
-				c.out.fail("ERR client-id should be greater than 0")
+		case resp.Is(name, "ID"):
+			if k.id, ok = resp.ParseInt(arg); !ok || k.id < 1 {
+				c.out.Error("ERR client-id should be greater than 0")
 				return false
 			}
-		case is(name, "TYPE"):
+		case resp.Is(name, "TYPE"):
 			if k.class, ok = c.parseClass(arg); !ok {
 				return false
 			}
-		case is(name, "ADDR"):
+		case resp.Is(name, "ADDR"):
 			k.addr = args[1:2]
-		case is(name, "LADDR"):
+		case resp.Is(name, "LADDR"):
 			k.laddr = args[1:2]
-		case is(name, "USER"):
+		case resp.Is(name, "USER"):
 			if string(arg) != "default" {
-				c.out.fail("ERR No such user '" + clip(arg, len(arg)) + "'")
+				c.out.Error("ERR No such user '" + clip(arg, len(arg)) + "'")
 				return false
 			}
-		case is(name, "SKIPME") && (is(arg, "YES") || is(arg, "NO")):
-			k.skipMe = is(arg, "YES")
+		case resp.Is(name, "SKIPME") && (resp.Is(arg, "YES") || resp.Is(arg, "NO")):
+			k.skipMe = resp.Is(arg, "YES")
 		default:
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return false
 		}
 	}
@@ -487,7 +498,7 @@ func (c *client) doom() {
 
 // checkInput closes the client if an unfinished command has grown too large.
 func (c *client) checkInput() {
-	if size := int64(c.req.size() + len(c.rest)); size > c.srv.cfg.queryLimit {
+	if size := int64(c.req.Size() + len(c.rest)); size > c.srv.cfg.queryLimit {
 		c.srv.seldom(c.srv.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
 		c.close()
 	}
@@ -509,7 +520,7 @@ func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 			c.close()
 			continue
 		}
-		if len(c.out.buf) > 0 {
+		if len(c.out.Buf) > 0 {
 			c.checkOutput()
 		}
 	}

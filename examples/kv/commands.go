@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strings"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // The commands, in the order in which Redis's documentation groups them. What
@@ -205,7 +207,7 @@ func (c *client) call(args [][]byte) {
 		return
 	}
 	if refusal := c.refusal(cmd); refusal != "" {
-		c.out.fail(refusal)
+		c.out.Error(refusal)
 		return
 	}
 	// What is quick is not timed, but for those who want to know: to read the clock
@@ -218,13 +220,13 @@ func (c *client) call(args [][]byte) {
 	s.stats.commands++
 	c.last = cmd
 	c.db.now = s.now
-	before := len(c.out.buf)
+	before := len(c.out.Buf)
 	if s.aof != nil {
 		s.aof.call(c, cmd, args)
 	} else {
 		cmd.proc(c, args)
 	}
-	reply := len(c.out.buf) - before
+	reply := len(c.out.Buf) - before
 	if len(s.monitors) > 0 && cmd.watched {
 		s.feedMonitors(c, redacted(cmd, args))
 	}
@@ -237,21 +239,21 @@ func (c *client) call(args [][]byte) {
 // called that way, it replies with an error and returns nil.
 func (c *client) lookup(args [][]byte) *command {
 	cmd := c.recent // most often it is the same one again
-	if cmd == nil || !is(args[0], cmd.name) {
+	if cmd == nil || !resp.Is(args[0], cmd.name) {
 		cmd = c.srv.find("", args[0])
 	}
 	if cmd == nil {
-		c.out.fail(unknownCommand(args))
+		c.out.Error(unknownCommand(args))
 		return nil
 	}
 	c.recent = cmd
 	if cmd.subcommands != nil && len(args) > 1 {
 		sub := c.srv.find(cmd.name, args[1])
 		switch {
-		case sub == nil && is(args[1], "HELP") && len(args) == 2:
+		case sub == nil && resp.Is(args[1], "HELP") && len(args) == 2:
 			sub = cmd.help
 		case sub == nil:
-			c.out.fail("ERR unknown subcommand '" + clip(args[1], 128) + "'. Try " + upper(cmd.name) + " HELP.")
+			c.out.Error("ERR unknown subcommand '" + clip(args[1], 128) + "'. Try " + upper(cmd.name) + " HELP.")
 			return nil
 		}
 		cmd = sub
@@ -271,7 +273,7 @@ func (c *client) refusal(cmd *command) string {
 		return errNoAuth
 	case cmd.grows && s.cfg.maxMemory > 0 && s.memory() > s.cfg.maxMemory:
 		return "OOM command not allowed when used memory > 'maxmemory'."
-	case cmd.alone && c.subscriptions() > 0 && !c.out.v3:
+	case cmd.alone && c.subscriptions() > 0 && !c.out.V3:
 		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 	case cmd.data && c.monitor:
 		return "ERR Replica can't interact with the keyspace" // a monitor is one to Redis
@@ -305,18 +307,18 @@ func (s *server) find(container string, name []byte) *command {
 		if b == '|' {
 			return nil // client|id is a name of ours
 		}
-		folded[n] = small(b)
+		folded[n] = resp.Lower(b)
 		n++
 	}
 	return s.byName[string(folded[:n])]
 }
 
 func (c *client) wrongArity(name string) {
-	c.out.fail("ERR wrong number of arguments for '" + name + "' command")
+	c.out.Error("ERR wrong number of arguments for '" + name + "' command")
 }
 
 func (c *client) wrongSubcommand(args [][]byte) {
-	c.out.fail("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try " + upper(string(args[0])) + " HELP.")
+	c.out.Error("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try " + upper(string(args[0])) + " HELP.")
 }
 
 // unknownCommand quotes what was sent, as far as it is short.
@@ -329,26 +331,6 @@ func unknownCommand(args [][]byte) string {
 		quoted += "'" + clip(arg, 128-len(quoted)) + "' "
 	}
 	return "ERR unknown command '" + clip(args[0], 128) + "', with args beginning with: " + quoted
-}
-
-// is reports whether arg is word, whichever of them is in capitals.
-func is(arg []byte, word string) bool {
-	if len(arg) != len(word) {
-		return false
-	}
-	for i, b := range arg {
-		if small(b) != small(word[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func small(b byte) byte {
-	if 'A' <= b && b <= 'Z' {
-		b += 'a' - 'A'
-	}
-	return b
 }
 
 func upper(s string) string {
@@ -369,4 +351,11 @@ func clip(b []byte, n int) string {
 		}
 	}
 	return string(b)
+}
+
+func either[T any](first bool, a, b T) T {
+	if first {
+		return a
+	}
+	return b
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // The settings. Each is a flag of the program and a parameter of CONFIG under the
@@ -61,7 +63,7 @@ func (cfg *config) settings() []setting {
 var constants = map[string]string{
 	"databases":          strconv.Itoa(databases),
 	"maxmemory-policy":   "noeviction",
-	"proto-max-bulk-len": strconv.Itoa(maxBulk),
+	"proto-max-bulk-len": strconv.Itoa(resp.MaxBulk),
 	"save":               "",
 }
 
@@ -290,10 +292,10 @@ func configGetCommand(c *client, args [][]byte) {
 		}
 	}
 
-	c.out.pairs(len(names))
+	c.out.Pairs(len(names))
 	for i, name := range names {
-		c.out.text(name)
-		c.out.text(values[i])
+		c.out.Text(name)
+		c.out.Text(values[i])
 	}
 }
 
@@ -302,7 +304,7 @@ func configResetstatCommand(c *client, args [][]byte) {
 	for _, db := range c.srv.dbs {
 		db.expired = 0
 	}
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // configured is called when settings have changed. Most are looked at when they
@@ -317,7 +319,7 @@ func (s *server) configured() {
 func configSetCommand(c *client, args [][]byte) {
 	args = args[2:]
 	if len(args)%2 != 0 {
-		c.out.fail(errSyntax)
+		c.out.Error(errSyntax)
 		return
 	}
 
@@ -326,7 +328,7 @@ func configSetCommand(c *client, args [][]byte) {
 		for _, f := range slices.Backward(undo) {
 			f()
 		}
-		c.out.fail("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + err.Error())
+		c.out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + err.Error())
 	}
 	table := c.srv.cfg.settings()
 	seen := make(map[string]bool)
@@ -342,7 +344,7 @@ func configSetCommand(c *client, args [][]byte) {
 			for _, f := range slices.Backward(undo) {
 				f()
 			}
-			c.out.fail("ERR Unknown option or number of arguments for CONFIG SET - '" + clip(args[0], len(args[0])) + "'")
+			c.out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + clip(args[0], len(args[0])) + "'")
 			return
 		case seen[name]:
 			failed(string(args[0]), errors.New("duplicate parameter"))
@@ -364,5 +366,5 @@ func configSetCommand(c *client, args [][]byte) {
 		undo = append(undo, func() { _ = value.Set(before) })
 	}
 	c.srv.configured()
-	c.out.status("OK")
+	c.out.Status("OK")
 }

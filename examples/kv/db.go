@@ -31,7 +31,7 @@ import (
 //     with the most holes, until that chunk is empty and given back.
 //
 // Every step is small, so that the slowest change costs microseconds however
-// large the db is. Values of bigArg bytes and more stand in slices of their own,
+// large the db is. Values of BigArg bytes and more stand in slices of their own,
 // to be neither copied on the way in nor moved.
 type db struct {
 	// now is the time in milliseconds since 1970, as the caller says: a key
@@ -106,7 +106,7 @@ func (d *db) exists(key []byte) bool {
 }
 
 // set gives key a value, and an expiry time: milliseconds since 1970, or 0 for
-// never, or keepTTL. A value of bigArg bytes or more is the db's from then on.
+// never, or keepTTL. A value of BigArg bytes or more is the db's from then on.
 func (d *db) set(key, value []byte, when int64) { d.setAt(d.seek(key), key, value, when) }
 
 // setAt is set for who has looked for the key already, and changed nothing since.

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // check fails if the parts of the db contradict each other.
@@ -117,7 +119,7 @@ func compareWithModel(t *testing.T, seed uint64) {
 	d.now = 1000
 	m := model{make(map[string][]byte), make(map[string]int64)}
 	keys := 100 << (seed % 5)
-	lengths := []int{0, 1, 5, 30, 100, 1000, 10_000, bigArg - 1, bigArg, 50_000}
+	lengths := []int{0, 1, 5, 30, 100, 1000, 10_000, resp.BigArg - 1, resp.BigArg, 50_000}
 
 	for step := range 20_000 {
 		key := "key:" + strconv.Itoa(rnd.IntN(keys))
@@ -244,7 +246,7 @@ func TestAValueThatFitsStaysInItsPlace(t *testing.T) {
 
 func TestABigValueIsKeptNotCopied(t *testing.T) {
 	d := newDB()
-	value := make([]byte, bigArg)
+	value := make([]byte, resp.BigArg)
 	d.set([]byte("key"), value, 0)
 	got, _ := d.get([]byte("key"))
 	if &got[0] != &value[0] {

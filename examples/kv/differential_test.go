@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/examples/internal/resp/resptest"
 )
 
 // startRedis runs a redis-server that keeps nothing, and returns its socket.
@@ -122,15 +125,15 @@ func TestRepliesAreThoseOfRedisServer(t *testing.T) {
 func TestProtocolErrorsAreThoseOfRedisServer(t *testing.T) {
 	path := startRedis(t)
 	s := startServer(t)
-	for _, tt := range protocolErrors {
-		if tt.input == "*1048577\r\n" {
+	for _, tt := range resptest.Malformed {
+		if tt.Input == "*1048577\r\n" {
 			continue // Redis 7 allows more, its documentation does not
 		}
 		redis, kv := dialTo(t, "unix", path), dial(t, s)
-		redis.send(tt.input)
-		kv.send(tt.input)
+		redis.send(tt.Input)
+		kv.send(tt.Input)
 		if want, got := redis.reply(), kv.reply(); got != want {
-			t.Errorf("%.40q\nredis %q\n   kv %q", tt.input, want, got)
+			t.Errorf("%.40q\nredis %q\n   kv %q", tt.Input, want, got)
 		}
 		redis.expectEnd()
 		kv.expectEnd()
@@ -149,8 +152,8 @@ func TestInlineCommandsAreSplitAsByRedisServer(t *testing.T) {
 			line += pieces[rnd.IntN(len(pieces))]
 		}
 		// Quotes that do not match would end the connection.
-		var r request
-		if r.split([]byte(strings.TrimSuffix(line, "\r"))) {
+		var p resp.Parser
+		if _, _, err := p.Parse([]byte("x " + strings.TrimSuffix(line, "\r") + "\r\n")); err == nil {
 			line = "MGET k" + " " + line + "\r\nECHO end\r\n"
 		} else {
 			continue

@@ -5,18 +5,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/examples/internal/resp/resptest"
 	"github.com/aeloop/ae/internal/testutil"
 )
 
@@ -156,7 +155,7 @@ func (c *conn) cmd(line string) string {
 func (c *conn) reply() string {
 	c.t.Helper()
 	var raw bytes.Buffer
-	if err := readReply(c.r, &raw); err != nil {
+	if err := resptest.ReadReply(c.r, &raw); err != nil {
 		c.t.Fatalf("reading a reply: %v (after %q)", err, raw.String())
 	}
 	return strings.TrimSuffix(strings.ReplaceAll(raw.String(), "\r\n", " "), " ")
@@ -180,43 +179,4 @@ func words(line string) []string {
 	return list
 }
 
-// array encodes a command.
-func array(args ...string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "*%d\r\n", len(args))
-	for _, arg := range args {
-		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(arg), arg)
-	}
-	return b.String()
-}
-
-// readReply copies one reply from r, in either version of the protocol.
-func readReply(r *bufio.Reader, to *bytes.Buffer) error {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	to.Write(line)
-	kind := line[0]
-	if !strings.ContainsRune("$=*%~>", rune(kind)) {
-		return nil
-	}
-
-	n, err := strconv.Atoi(strings.TrimSpace(string(line[1:])))
-	if err != nil || n < 0 {
-		return err
-	}
-	switch kind {
-	case '$', '=':
-		_, err = io.CopyN(to, r, int64(n)+2)
-		return err
-	case '%':
-		n *= 2
-	}
-	for range n {
-		if err := readReply(r, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+var array = resptest.Command

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aeloop/ae"
+	"github.com/aeloop/ae/examples/internal/resp"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,13 +54,13 @@ func infoCommand(c *client, args [][]byte) {
 		fmt.Fprintf(&b, "# %s\r\n", section.name)
 		section.write(c.srv, &b)
 	}
-	c.out.verbatim(b.String())
+	c.out.Verbatim(b.String())
 }
 
 // wantsSection reports whether INFO with these arguments includes a section.
 func wantsSection(args [][]byte, name string) bool {
 	for _, arg := range args {
-		if is(arg, upper(name)) || is(arg, "DEFAULT") || is(arg, "ALL") || is(arg, "EVERYTHING") {
+		if resp.Is(arg, upper(name)) || resp.Is(arg, "DEFAULT") || resp.Is(arg, "ALL") || resp.Is(arg, "EVERYTHING") {
 			return true
 		}
 	}
@@ -85,7 +86,7 @@ func infoClients(s *server, b *strings.Builder) {
 		if c.subscriptions() > 0 {
 			subscribers++
 		}
-		longest = max(longest, len(c.out.buf)-c.sent)
+		longest = max(longest, len(c.out.Buf)-c.sent)
 	}
 	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nclient_recent_max_output_buffer:%d\r\n", len(s.clients), s.cfg.maxClients, longest)
 	fmt.Fprintf(b, "blocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:%d\r\nmonitor_clients:%d\r\n", subscribers, len(s.monitors))
@@ -99,7 +100,7 @@ func infoMemory(s *server, b *strings.Builder) {
 		held += db.memory()
 	}
 	for _, c := range s.clients {
-		output += cap(c.out.buf) + cap(c.rest) + c.req.size()
+		output += cap(c.out.Buf) + cap(c.rest) + c.req.Size()
 	}
 	used := m.HeapAlloc + m.StackInuse
 	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_human:%.2fM\r\nused_memory_rss:%d\r\n", used, float64(used)/(1<<20), m.Sys-m.HeapReleased)
@@ -147,29 +148,29 @@ func infoKeyspace(s *server, b *strings.Builder) {
 // redis-cli show how a command is used.
 
 func commandCommand(c *client, args [][]byte) {
-	c.out.array(len(c.srv.commands))
+	c.out.Array(len(c.srv.commands))
 	for _, cmd := range c.srv.commands {
 		c.replyCommand(cmd)
 	}
 }
 
-func commandCountCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.commands))) }
+func commandCountCommand(c *client, args [][]byte) { c.out.Integer(int64(len(c.srv.commands))) }
 
 func commandListCommand(c *client, args [][]byte) {
 	wanted := func(*command) bool { return true }
 	switch {
 	case len(args) == 2:
-	case len(args) != 5 || !is(args[2], "FILTERBY"):
-		c.out.fail(errSyntax)
+	case len(args) != 5 || !resp.Is(args[2], "FILTERBY"):
+		c.out.Error(errSyntax)
 		return
-	case is(args[3], "PATTERN"):
+	case resp.Is(args[3], "PATTERN"):
 		wanted = func(cmd *command) bool { return match(args[4], []byte(cmd.name), true) }
-	case is(args[3], "ACLCAT"):
+	case resp.Is(args[3], "ACLCAT"):
 		wanted = func(cmd *command) bool { return cmd.isIn(strings.ToLower(string(args[4]))) }
-	case is(args[3], "MODULE"):
+	case resp.Is(args[3], "MODULE"):
 		wanted = func(*command) bool { return false }
 	default:
-		c.out.fail(errSyntax)
+		c.out.Error(errSyntax)
 		return
 	}
 
@@ -181,9 +182,9 @@ func commandListCommand(c *client, args [][]byte) {
 			}
 		}
 	}
-	c.out.array(len(names))
+	c.out.Array(len(names))
 	for _, name := range names {
-		c.out.text(name)
+		c.out.Text(name)
 	}
 }
 
@@ -228,7 +229,7 @@ func (s *server) described(name []byte) *command {
 		return nil
 	case !ok:
 		return cmd
-	case cmd.help != nil && is(sub, "HELP"):
+	case cmd.help != nil && resp.Is(sub, "HELP"):
 		return cmd.help
 	}
 	return s.find(cmd.name, sub)
@@ -239,35 +240,35 @@ func commandInfoCommand(c *client, args [][]byte) {
 		commandCommand(c, args)
 		return
 	}
-	c.out.array(len(args) - 2)
+	c.out.Array(len(args) - 2)
 	for _, name := range args[2:] {
 		if cmd := c.srv.described(name); cmd != nil {
 			c.replyCommand(cmd)
 		} else {
-			c.out.null()
+			c.out.Null()
 		}
 	}
 }
 
 func (c *client) replyCommand(cmd *command) {
-	c.out.array(10)
-	c.out.text(cmd.name)
-	c.out.integer(int64(cmd.arity))
+	c.out.Array(10)
+	c.out.Text(cmd.name)
+	c.out.Integer(int64(cmd.arity))
 
 	flags := strings.Fields(cmd.flags)
-	c.out.set(len(flags))
+	c.out.Set(len(flags))
 	for _, flag := range flags {
-		c.out.status(flag)
+		c.out.Status(flag)
 	}
 
 	for _, n := range cmd.keys {
-		c.out.integer(int64(n))
+		c.out.Integer(int64(n))
 	}
 	for range 3 { // ACL categories, tips, key specifications: nothing to tell
-		c.out.set(0)
+		c.out.Set(0)
 	}
 
-	c.out.array(len(cmd.subcommands))
+	c.out.Array(len(cmd.subcommands))
 	for _, sub := range cmd.subcommands {
 		c.replyCommand(sub)
 	}
@@ -289,34 +290,34 @@ func commandDocsCommand(c *client, args [][]byte) {
 // replyDocs describes commands, the arguments as one, in words: that is what
 // redis-cli makes of them anyway when it shows hints.
 func (c *client) replyDocs(docs []*command) {
-	c.out.pairs(len(docs))
+	c.out.Pairs(len(docs))
 	for _, cmd := range docs {
-		c.out.text(cmd.name)
+		c.out.Text(cmd.name)
 		switch {
 		case cmd.subcommands != nil:
-			c.out.pairs(1)
-			c.out.text("subcommands")
+			c.out.Pairs(1)
+			c.out.Text("subcommands")
 			c.replyDocs(cmd.subcommands)
 		case cmd.usage == "":
-			c.out.pairs(0)
+			c.out.Pairs(0)
 		default:
-			c.out.pairs(1)
-			c.out.text("arguments")
-			c.out.array(1)
-			c.out.pairs(2)
-			c.out.text("name")
-			c.out.text(cmd.usage)
-			c.out.text("type")
-			c.out.text("string")
+			c.out.Pairs(1)
+			c.out.Text("arguments")
+			c.out.Array(1)
+			c.out.Pairs(2)
+			c.out.Text("name")
+			c.out.Text(cmd.usage)
+			c.out.Text("type")
+			c.out.Text("string")
 		}
 	}
 }
 
 func timeCommand(c *client, args [][]byte) {
 	now := c.srv.clock()
-	c.out.array(2)
-	c.out.text(strconv.FormatInt(now.Unix(), 10))
-	c.out.text(strconv.Itoa(now.Nanosecond() / 1000))
+	c.out.Array(2)
+	c.out.Text(strconv.FormatInt(now.Unix(), 10))
+	c.out.Text(strconv.Itoa(now.Nanosecond() / 1000))
 }
 
 // helpOf makes the subcommand HELP of a container.
@@ -327,9 +328,9 @@ func helpOf(container *command) *command {
 			_, name, _ := strings.Cut(sub.name, "|")
 			lines = append(lines, strings.TrimSpace(upper(name)+" "+sub.usage))
 		}
-		c.out.array(len(lines))
+		c.out.Array(len(lines))
 		for _, line := range lines {
-			c.out.status(line)
+			c.out.Status(line)
 		}
 	}
 	return &command{row: row{name: container.name + "|help", arity: 2, flags: "loading stale", proc: proc}, alone: true}
@@ -338,30 +339,30 @@ func helpOf(container *command) *command {
 // debugCommand lets the server sleep, and all its clients wait: that is what a
 // slow command does to them, and SLOWLOG shows it.
 func debugCommand(c *client, args [][]byte) {
-	if !is(args[1], "SLEEP") || len(args) != 3 {
+	if !resp.Is(args[1], "SLEEP") || len(args) != 3 {
 		c.wrongSubcommand(args)
 		return
 	}
 	seconds, err := strconv.ParseFloat(string(args[2]), 64)
 	if err != nil || !(seconds >= 0 && seconds < 1e6) {
-		c.out.fail("ERR value is not a valid float")
+		c.out.Error("ERR value is not a valid float")
 		return
 	}
 	select {
 	case <-time.After(time.Duration(seconds * float64(time.Second))):
 	case <-c.srv.interrupted: // as a signal ends Redis's
 	}
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // functionFlushCommand has nothing to flush: there are no functions. Test suites
 // call it to begin with an empty server.
 func functionFlushCommand(c *client, args [][]byte) {
-	if len(args) > 3 || len(args) == 3 && !is(args[2], "ASYNC") && !is(args[2], "SYNC") {
-		c.out.fail("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+	if len(args) > 3 || len(args) == 3 && !resp.Is(args[2], "ASYNC") && !resp.Is(args[2], "SYNC") {
+		c.out.Error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
 		return
 	}
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // shutdownCommand has no reply: the connection ends. The options are about saving
@@ -369,11 +370,11 @@ func functionFlushCommand(c *client, args [][]byte) {
 func shutdownCommand(c *client, args [][]byte) {
 	for _, arg := range args[1:] {
 		switch {
-		case is(arg, "ABORT") && len(args) == 2:
-			c.out.fail("ERR No shutdown in progress.")
+		case resp.Is(arg, "ABORT") && len(args) == 2:
+			c.out.Error("ERR No shutdown in progress.")
 			return
-		case !is(arg, "NOSAVE") && !is(arg, "SAVE") && !is(arg, "NOW") && !is(arg, "FORCE"):
-			c.out.fail(errSyntax)
+		case !resp.Is(arg, "NOSAVE") && !resp.Is(arg, "SAVE") && !resp.Is(arg, "NOW") && !resp.Is(arg, "FORCE"):
+			c.out.Error(errSyntax)
 			return
 		}
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"strconv"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // The commands on keys, whatever their values are.
@@ -14,7 +16,7 @@ func delCommand(c *client, args [][]byte) {
 			n++
 		}
 	}
-	c.out.integer(n)
+	c.out.Integer(n)
 }
 
 func existsCommand(c *client, args [][]byte) {
@@ -24,14 +26,14 @@ func existsCommand(c *client, args [][]byte) {
 			n++
 		}
 	}
-	c.out.integer(n)
+	c.out.Integer(n)
 }
 
 func typeCommand(c *client, args [][]byte) {
 	if c.db.exists(args[1]) {
-		c.out.status("string")
+		c.out.Status("string")
 	} else {
-		c.out.status("none")
+		c.out.Status("none")
 	}
 }
 
@@ -47,14 +49,14 @@ func (c *client) expire(args [][]byte, command string, seconds bool, base int64)
 	if !ok {
 		return
 	}
-	n, ok := parseInt(args[2])
+	n, ok := resp.ParseInt(args[2])
 	if !ok {
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 		return
 	}
 	when, ok := addTime(base, n, seconds)
 	if !ok {
-		c.out.fail("ERR invalid expire time in '" + command + "' command")
+		c.out.Error("ERR invalid expire time in '" + command + "' command")
 		return
 	}
 
@@ -62,13 +64,13 @@ func (c *client) expire(args [][]byte, command string, seconds bool, base int64)
 	before, exists := c.db.expiry(key)
 	switch {
 	case !exists || !cond.met(before, when):
-		c.out.integer(0)
+		c.out.Integer(0)
 	case when <= c.db.now:
 		c.db.del(key)
-		c.out.integer(1)
+		c.out.Integer(1)
 	default:
 		c.db.expire(key, when)
-		c.out.integer(1)
+		c.out.Integer(1)
 	}
 }
 
@@ -90,26 +92,26 @@ func (o expireCondition) met(before, when int64) bool {
 func (c *client) parseExpire(args [][]byte) (o expireCondition, ok bool) {
 	for _, arg := range args {
 		switch {
-		case is(arg, "NX"):
+		case resp.Is(arg, "NX"):
 			o.nx = true
-		case is(arg, "XX"):
+		case resp.Is(arg, "XX"):
 			o.xx = true
-		case is(arg, "GT"):
+		case resp.Is(arg, "GT"):
 			o.gt = true
-		case is(arg, "LT"):
+		case resp.Is(arg, "LT"):
 			o.lt = true
 		default:
-			c.out.fail("ERR Unsupported option " + clip(arg, len(arg)))
+			c.out.Error("ERR Unsupported option " + clip(arg, len(arg)))
 			return o, false
 		}
 	}
 
 	switch {
 	case o.nx && (o.xx || o.gt || o.lt):
-		c.out.fail("ERR NX and XX, GT or LT options at the same time are not compatible")
+		c.out.Error("ERR NX and XX, GT or LT options at the same time are not compatible")
 		return o, false
 	case o.gt && o.lt:
-		c.out.fail("ERR GT and LT options at the same time are not compatible")
+		c.out.Error("ERR GT and LT options at the same time are not compatible")
 		return o, false
 	}
 	return o, true
@@ -126,34 +128,34 @@ func (c *client) replyTime(key []byte, unit, base int64) {
 	when, ok := c.db.expiry(key)
 	switch {
 	case !ok:
-		c.out.integer(-2)
+		c.out.Integer(-2)
 	case when == 0:
-		c.out.integer(-1)
+		c.out.Integer(-1)
 	default:
-		c.out.integer(int64(uint64(when-base+unit/2) / uint64(unit))) // the sum may need the 64th bit
+		c.out.Integer(int64(uint64(when-base+unit/2) / uint64(unit))) // the sum may need the 64th bit
 	}
 }
 
 func persistCommand(c *client, args [][]byte) {
 	if when, ok := c.db.expiry(args[1]); !ok || when == 0 {
-		c.out.integer(0)
+		c.out.Integer(0)
 		return
 	}
 	c.db.expire(args[1], 0)
-	c.out.integer(1)
+	c.out.Integer(1)
 }
 
 func renameCommand(c *client, args [][]byte) {
 	if c.rename(args[1], args[2]) {
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
 func renamenxCommand(c *client, args [][]byte) {
 	if c.db.exists(args[1]) && c.db.exists(args[2]) {
-		c.out.integer(0)
+		c.out.Integer(0)
 	} else if c.rename(args[1], args[2]) {
-		c.out.integer(1)
+		c.out.Integer(1)
 	}
 }
 
@@ -161,7 +163,7 @@ func renamenxCommand(c *client, args [][]byte) {
 func (c *client) rename(from, to []byte) bool {
 	value, ok := c.db.get(from)
 	if !ok {
-		c.out.fail("ERR no such key")
+		c.out.Error("ERR no such key")
 		return false
 	}
 	if string(from) == string(to) {
@@ -169,7 +171,7 @@ func (c *client) rename(from, to []byte) bool {
 	}
 
 	when, _ := c.db.expiry(from)
-	if len(value) < bigArg {
+	if len(value) < resp.BigArg {
 		c.srv.scratch = append(c.srv.scratch[:0], value...)
 		value = c.srv.scratch
 	}
@@ -192,34 +194,34 @@ func (c *client) replyKeys(refs []ref, pattern []byte) {
 			wanted = append(wanted, at)
 		}
 	}
-	c.out.array(len(wanted))
+	c.out.Array(len(wanted))
 	for _, at := range wanted {
-		c.out.bulk(c.db.record(at).key())
+		c.out.Bulk(c.db.record(at).key())
 	}
 }
 
 func scanCommand(c *client, args [][]byte) {
 	cursor, err := strconv.ParseUint(string(args[1]), 10, 64)
 	if err != nil {
-		c.out.fail("ERR invalid cursor")
+		c.out.Error("ERR invalid cursor")
 		return
 	}
 
 	pattern, count, others := []byte("*"), int64(10), false
 	for i := 2; i < len(args); i += 2 {
 		if i+1 == len(args) {
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return
 		}
 		ok := true
 		switch arg := args[i+1]; {
-		case is(args[i], "MATCH"):
+		case resp.Is(args[i], "MATCH"):
 			pattern = arg
-		case is(args[i], "TYPE"):
-			others = !is(arg, "STRING")
-		case is(args[i], "COUNT"):
-			if count, ok = parseInt(arg); !ok {
-				c.out.fail(errNotInteger)
+		case resp.Is(args[i], "TYPE"):
+			others = !resp.Is(arg, "STRING")
+		case resp.Is(args[i], "COUNT"):
+			if count, ok = resp.ParseInt(arg); !ok {
+				c.out.Error(errNotInteger)
 				return
 			}
 			ok = count >= 1
@@ -227,7 +229,7 @@ func scanCommand(c *client, args [][]byte) {
 			ok = false
 		}
 		if !ok {
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return
 		}
 	}
@@ -236,25 +238,25 @@ func scanCommand(c *client, args [][]byte) {
 	if others {
 		refs = nil
 	}
-	c.out.array(2)
-	c.out.text(strconv.FormatUint(next, 10))
+	c.out.Array(2)
+	c.out.Text(strconv.FormatUint(next, 10))
 	c.replyKeys(refs, pattern)
 }
 
 func randomkeyCommand(c *client, args [][]byte) {
 	if at := c.db.random(); at != 0 {
-		c.out.bulk(c.db.record(at).key())
+		c.out.Bulk(c.db.record(at).key())
 	} else {
-		c.out.null()
+		c.out.Null()
 	}
 }
 
-func dbsizeCommand(c *client, args [][]byte) { c.out.integer(int64(c.db.count)) }
+func dbsizeCommand(c *client, args [][]byte) { c.out.Integer(int64(c.db.count)) }
 
 func flushdbCommand(c *client, args [][]byte) {
 	if c.parseFlush(args) {
 		c.db.flush()
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
@@ -263,16 +265,16 @@ func flushallCommand(c *client, args [][]byte) {
 		for _, db := range c.srv.dbs {
 			db.flush()
 		}
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
 // parseFlush accepts ASYNC and SYNC. They do the same: what goes away is left to
 // the garbage collector, which is another thread.
 func (c *client) parseFlush(args [][]byte) bool {
-	if len(args) == 1 || len(args) == 2 && (is(args[1], "ASYNC") || is(args[1], "SYNC")) {
+	if len(args) == 1 || len(args) == 2 && (resp.Is(args[1], "ASYNC") || resp.Is(args[1], "SYNC")) {
 		return true
 	}
-	c.out.fail(errSyntax)
+	c.out.Error(errSyntax)
 	return false
 }

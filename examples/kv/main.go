@@ -11,8 +11,7 @@
 // flushAll writes the outputs; and only a client whose socket could not take all
 // of its output waits to become writable.
 //
-// This file has how the server starts and ends. The others: resp.go is the
-// protocol, commands.go the table of commands and their execution, strings.go,
+// This file has how the server starts and ends. The others: commands.go the table of commands and their execution, strings.go,
 // keys.go, clients.go and pubsub.go what they do, db.go and memory.go the data,
 // aof.go and aof_load.go its copy on disk, config.go the settings, info.go,
 // slowlog.go and messages.go what the server says about itself, glob.go the patterns.
@@ -166,7 +165,7 @@ func (s *server) shutDown(el *ae.EventLoop) {
 	s.log.Info("shutting down")
 	_ = el.DeleteFileEvent(s.listener, ae.Readable)
 	for _, c := range slices.Clone(s.clients) {
-		if len(c.out.buf) == 0 {
+		if len(c.out.Buf) == 0 {
 			c.close()
 		} else {
 			c.finish()

@@ -1,6 +1,10 @@
 package main
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/aeloop/ae/examples/internal/resp"
+)
 
 // Where the keys of a db are kept: records in chunks, and the expiry table. The
 // comment of type db says why.
@@ -54,7 +58,7 @@ func (r record) init(size int, key []byte) {
 // recordSize returns the size of a record: a multiple of 8, so that a short
 // value can grow a little in its place.
 func recordSize(key, value int) int {
-	if value >= bigArg {
+	if value >= resp.BigArg {
 		value = 4
 	}
 	return (headerSize + key + value + 7) &^ 7
@@ -84,7 +88,7 @@ func (d *db) store(at ref, value []byte) {
 	d.dropBig(r)
 
 	room := r[headerSize+r.keyLen():]
-	if len(value) < bigArg {
+	if len(value) < resp.BigArg {
 		r.setTag(uint32(copy(room, value)))
 		return
 	}

@@ -63,10 +63,10 @@ func (c *client) subscribe(kind string, names [][]byte, all topics, own *map[str
 // unsubscribe ends the subscriptions of those names, or all.
 func (c *client) unsubscribe(kind string, names [][]byte, all topics, own map[string]struct{}) {
 	if len(names) == 0 && len(own) == 0 {
-		c.out.push(3)
-		c.out.text(kind)
-		c.out.null()
-		c.out.integer(int64(c.subscriptions()))
+		c.out.Push(3)
+		c.out.Text(kind)
+		c.out.Null()
+		c.out.Integer(int64(c.subscriptions()))
 	}
 	for _, name := range names {
 		all.remove(c, string(name), own)
@@ -90,22 +90,22 @@ func (t topics) remove(c *client, name string, own map[string]struct{}) {
 }
 
 func (c *client) confirm(kind, name string) {
-	c.out.push(3)
-	c.out.text(kind)
-	c.out.text(name)
-	c.out.integer(int64(c.subscriptions()))
+	c.out.Push(3)
+	c.out.Text(kind)
+	c.out.Text(name)
+	c.out.Integer(int64(c.subscriptions()))
 }
 
-func publishCommand(c *client, args [][]byte) { c.out.integer(c.srv.publish(args[1], args[2])) }
+func publishCommand(c *client, args [][]byte) { c.out.Integer(c.srv.publish(args[1], args[2])) }
 
 // publish returns how many clients it has sent the message to.
 func (s *server) publish(channel, message []byte) (receivers int64) {
 	for c := range s.channels[string(channel)] {
 		if c.accepts() {
-			c.out.push(3)
-			c.out.text("message")
-			c.out.bulk(channel)
-			c.out.bulk(message)
+			c.out.Push(3)
+			c.out.Text("message")
+			c.out.Bulk(channel)
+			c.out.Bulk(message)
 			c.checkOutput()
 			receivers++
 		}
@@ -116,11 +116,11 @@ func (s *server) publish(channel, message []byte) (receivers int64) {
 		}
 		for c := range clients {
 			if c.accepts() {
-				c.out.push(4)
-				c.out.text("pmessage")
-				c.out.text(pattern)
-				c.out.bulk(channel)
-				c.out.bulk(message)
+				c.out.Push(4)
+				c.out.Text("pmessage")
+				c.out.Text(pattern)
+				c.out.Bulk(channel)
+				c.out.Bulk(message)
 				c.checkOutput()
 				receivers++
 			}
@@ -144,21 +144,21 @@ func pubsubChannelsCommand(c *client, args [][]byte) {
 			names = append(names, name)
 		}
 	}
-	c.out.array(len(names))
+	c.out.Array(len(names))
 	for _, name := range names {
-		c.out.text(name)
+		c.out.Text(name)
 	}
 }
 
 func pubsubNumsubCommand(c *client, args [][]byte) {
-	c.out.array(2 * (len(args) - 2))
+	c.out.Array(2 * (len(args) - 2))
 	for _, name := range args[2:] {
-		c.out.bulk(name)
-		c.out.integer(int64(len(c.srv.channels[string(name)])))
+		c.out.Bulk(name)
+		c.out.Integer(int64(len(c.srv.channels[string(name)])))
 	}
 }
 
-func pubsubNumpatCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.patterns))) }
+func pubsubNumpatCommand(c *client, args [][]byte) { c.out.Integer(int64(len(c.srv.patterns))) }
 
 // MONITOR.
 
@@ -168,7 +168,7 @@ func monitorCommand(c *client, args [][]byte) {
 	}
 	c.monitor = true
 	c.srv.monitors[c] = struct{}{}
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // feedMonitors shows a command that was executed to those who watch.
@@ -186,7 +186,7 @@ func (s *server) feedMonitors(c *client, args [][]byte) {
 
 	for m := range s.monitors {
 		if m.accepts() {
-			m.out.status(string(b))
+			m.out.Status(string(b))
 			m.checkOutput()
 		}
 	}

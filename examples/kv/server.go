@@ -10,6 +10,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 const (
@@ -97,7 +98,7 @@ func newServer(cfg *config) (*server, error) {
 		patterns: make(topics),
 		monitors: make(map[*client]struct{}),
 		warned:   make(map[string]int64),
-		input:    make([]byte, maxInline+readSize),
+		input:    make([]byte, resp.MaxInline+readSize),
 		clock:    time.Now,
 		started:  time.Now(),
 		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
@@ -228,10 +229,10 @@ type client struct {
 	softSince          int64 // when the output exceeded its soft limit, or 0
 	doomed             bool  // to be closed without writing the output
 
-	req  request
+	req  resp.Parser
 	rest []byte // input behind the last complete argument
 
-	out      writer
+	out      resp.Writer
 	sent     int  // bytes of out that are written
 	queued   bool // in srv.pending
 	stalled  bool // too much output waits; no input is read or executed
@@ -283,7 +284,7 @@ func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
 	// read left of an incomplete argument. So an idle client has no input buffer.
 	rest := copy(s.input, c.rest)
 	into := s.input[rest : rest+readSize]
-	big := c.req.room()
+	big := c.req.Room()
 	if big != nil {
 		into = big
 	}
@@ -300,7 +301,7 @@ func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
 	s.stats.received += int64(n)
 	if big != nil {
 		c.active = s.now
-		c.req.filled(n)
+		c.req.Filled(n)
 		c.checkInput()
 		return
 	}
@@ -310,7 +311,7 @@ func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
 // hangUp is called when there is no more to read. Someone who has only finished
 // sending still gets the replies.
 func (c *client) hangUp(err error) {
-	if err != io.EOF || len(c.out.buf) == 0 {
+	if err != io.EOF || len(c.out.Buf) == 0 {
 		c.close()
 		return
 	}
@@ -329,12 +330,12 @@ func (c *client) execute(input []byte) {
 	c.srv.readClock()
 	c.active = c.srv.now
 	for len(input) > 0 && !c.closing && !c.stalled {
-		c.req.stranger = c.mustAuth()
-		n, complete, err := c.req.parse(input)
+		c.req.Limits = c.limits()
+		n, complete, err := c.req.Parse(input)
 		input = input[n:]
 		if err != nil {
 			c.queue()
-			c.out.fail("ERR " + err.Error())
+			c.out.Error("ERR " + err.Error())
 			c.closing = true
 			break
 		}
@@ -342,11 +343,11 @@ func (c *client) execute(input []byte) {
 			break
 		}
 
-		if len(c.req.args) > 0 {
-			c.call(c.req.args)
+		if len(c.req.Args) > 0 {
+			c.call(c.req.Args)
 		}
-		c.req.reset()
-		c.stalled = len(c.out.buf)-c.sent > outputLimit
+		c.req.Reset()
+		c.stalled = len(c.out.Buf)-c.sent > outputLimit
 	}
 
 	switch {
@@ -377,8 +378,8 @@ func (c *client) queue() {
 	}
 	c.queued = true
 	c.srv.pending = append(c.srv.pending, c)
-	if c.out.buf == nil {
-		c.out.buf = c.srv.takeBuffer()
+	if c.out.Buf == nil {
+		c.out.Buf = c.srv.takeBuffer()
 	}
 }
 
@@ -421,7 +422,7 @@ func (c *client) flush() {
 	}
 
 	switch {
-	case c.sent < len(c.out.buf):
+	case c.sent < len(c.out.Buf):
 		c.compactOutput()
 		c.awaitWritable()
 		if c.checkOutput(); c.doomed {
@@ -430,15 +431,15 @@ func (c *client) flush() {
 	case c.closing:
 		c.close()
 	default:
-		c.srv.giveBuffer(c.out.buf)
-		c.out.buf, c.sent, c.softSince = nil, 0, 0
+		c.srv.giveBuffer(c.out.Buf)
+		c.out.Buf, c.sent, c.softSince = nil, 0, 0
 		c.drained()
 	}
 }
 
 // send gives the kernel what it takes of the output.
 func (c *client) send() error {
-	n, err := anet.Write(c.fd, c.out.buf[c.sent:])
+	n, err := anet.Write(c.fd, c.out.Buf[c.sent:])
 	if err != nil && err != anet.ErrWouldBlock {
 		return err
 	}
@@ -451,12 +452,12 @@ func (c *client) send() error {
 }
 
 // waiting returns how much output is not sent.
-func (c *client) waiting() int64 { return int64(len(c.out.buf) - c.sent) }
+func (c *client) waiting() int64 { return int64(len(c.out.Buf) - c.sent) }
 
 // compactOutput drops what is written, once that is the larger part.
 func (c *client) compactOutput() {
-	if c.sent > len(c.out.buf)/2 {
-		c.out.buf = c.out.buf[:copy(c.out.buf, c.out.buf[c.sent:])]
+	if c.sent > len(c.out.Buf)/2 {
+		c.out.Buf = c.out.Buf[:copy(c.out.Buf, c.out.Buf[c.sent:])]
 		c.sent = 0
 	}
 }
@@ -490,7 +491,7 @@ func (c *client) writable(el *ae.EventLoop, fd int, _ ae.Mask) {
 		_ = el.DeleteFileEvent(fd, ae.Writable)
 		return
 	}
-	if len(c.out.buf) > 0 {
+	if len(c.out.Buf) > 0 {
 		c.flush()
 		return
 	}
@@ -522,8 +523,8 @@ func (c *client) close() {
 		s.el.Stop()
 	}
 
-	s.giveBuffer(c.out.buf)
-	c.out.buf, c.rest, c.req = nil, nil, request{}
+	s.giveBuffer(c.out.Buf)
+	c.out.Buf, c.rest, c.req = nil, nil, resp.Parser{}
 }
 
 // An output buffer is only held while there is output, so the loop needs about

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/examples/internal/resp/resptest"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,15 +77,15 @@ func TestABigValueMakesTheRoundTrip(t *testing.T) {
 
 func TestMalformedInputIsAnsweredAndTheConnectionClosed(t *testing.T) {
 	s := startServer(t)
-	for _, tt := range protocolErrors {
+	for _, tt := range resptest.Malformed {
 		c := dial(t, s)
-		c.send("PING\r\n" + tt.input)
+		c.send("PING\r\n" + tt.Input)
 		if got := c.reply(); got != "+PONG" {
 			t.Fatal(got)
 		}
-		want := "-ERR Protocol error: " + strings.ReplaceAll(tt.want, "\r", " ")
+		want := "-ERR Protocol error: " + strings.ReplaceAll(tt.Error, "\r", " ")
 		if got := c.reply(); got != want {
-			t.Errorf("%.40q: got %q, want %q", tt.input, got, want)
+			t.Errorf("%.40q: got %q, want %q", tt.Input, got, want)
 		}
 		c.expectEnd()
 	}
@@ -152,7 +153,7 @@ func TestAClientThatDoesNotReadIsNotReadFrom(t *testing.T) {
 				quiet, last = 0, s.stats.sent
 			}
 			for _, c := range s.clients {
-				if waiting := len(c.out.buf) - c.sent; waiting > outputLimit+2*size {
+				if waiting := len(c.out.Buf) - c.sent; waiting > outputLimit+2*size {
 					t.Errorf("%d bytes wait for the client", waiting)
 				}
 			}
@@ -192,10 +193,10 @@ func TestAnIdleClientHoldsNoBuffers(t *testing.T) {
 
 	s.do(t, func() {
 		cl := s.clients[0]
-		if cl.out.buf != nil || cl.rest != nil || cl.req.big != nil || cl.req.hold != nil || cap(cl.req.args) > 64 {
-			t.Errorf("output %d, input %d, argument %d, %d, %d", cap(cl.out.buf), cap(cl.rest), cap(cl.req.big), cap(cl.req.hold), cap(cl.req.args))
+		if cl.out.Buf != nil || cl.rest != nil || cl.req.Size() > 64*24 {
+			t.Errorf("output %d, input %d, arguments %d", cap(cl.out.Buf), cap(cl.rest), cl.req.Size())
 		}
-		for _, arg := range cl.req.args[:cap(cl.req.args)] {
+		for _, arg := range cl.req.Args[:cap(cl.req.Args)] {
 			if arg != nil {
 				t.Errorf("an argument of %d bytes is kept", len(arg))
 			}
@@ -617,7 +618,7 @@ func BenchmarkExecute(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += pipeline {
 				c.execute(input)
-				c.out.buf = c.out.buf[:0]
+				c.out.Buf = c.out.Buf[:0]
 			}
 		})
 	}

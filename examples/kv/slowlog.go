@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // SLOWLOG: the commands that took longest, for the whole server waits for each.
@@ -43,9 +45,9 @@ func redacted(cmd *command, args [][]byte) [][]byte {
 	case "auth":
 		secret = func(i int) bool { return i > 0 }
 	case "hello":
-		secret = func(i int) bool { return i > 2 && is(args[i-1], "AUTH") || i > 3 && is(args[i-2], "AUTH") }
+		secret = func(i int) bool { return i > 2 && resp.Is(args[i-1], "AUTH") || i > 3 && resp.Is(args[i-2], "AUTH") }
 	case "config|set":
-		secret = func(i int) bool { return is(args[i-1], "REQUIREPASS") && i%2 == 1 }
+		secret = func(i int) bool { return resp.Is(args[i-1], "REQUIREPASS") && i%2 == 1 }
 	default:
 		return args
 	}
@@ -81,8 +83,8 @@ func slowlogGetCommand(c *client, args [][]byte) {
 	case 2:
 	case 3:
 		var ok bool
-		if count, ok = parseInt(args[2]); !ok || count < -1 {
-			c.out.fail("ERR count should be greater than or equal to -1")
+		if count, ok = resp.ParseInt(args[2]); !ok || count < -1 {
+			c.out.Error("ERR count should be greater than or equal to -1")
 			return
 		}
 	default:
@@ -94,25 +96,25 @@ func slowlogGetCommand(c *client, args [][]byte) {
 	if count >= 0 && count < int64(len(list)) {
 		list = list[int64(len(list))-count:]
 	}
-	c.out.array(len(list))
+	c.out.Array(len(list))
 	for i := len(list) - 1; i >= 0; i-- {
 		e := &list[i]
-		c.out.array(6)
-		c.out.integer(e.id)
-		c.out.integer(e.at)
-		c.out.integer(e.took.Microseconds())
-		c.out.array(len(e.args))
+		c.out.Array(6)
+		c.out.Integer(e.id)
+		c.out.Integer(e.at)
+		c.out.Integer(e.took.Microseconds())
+		c.out.Array(len(e.args))
 		for _, arg := range e.args {
-			c.out.text(arg)
+			c.out.Text(arg)
 		}
-		c.out.text(e.peer)
-		c.out.text(e.name)
+		c.out.Text(e.peer)
+		c.out.Text(e.name)
 	}
 }
 
-func slowlogLenCommand(c *client, args [][]byte) { c.out.integer(int64(len(c.srv.slowlog))) }
+func slowlogLenCommand(c *client, args [][]byte) { c.out.Integer(int64(len(c.srv.slowlog))) }
 
 func slowlogResetCommand(c *client, args [][]byte) {
 	c.srv.slowlog = nil
-	c.out.status("OK")
+	c.out.Status("OK")
 }

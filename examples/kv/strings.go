@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // The commands on strings.
@@ -16,11 +18,11 @@ func (c *client) replyValue(key []byte) {
 	value, ok := c.db.get(key)
 	if !ok {
 		c.srv.stats.misses++
-		c.out.null()
+		c.out.Null()
 		return
 	}
 	c.srv.stats.hits++
-	c.out.bulk(value)
+	c.out.Bulk(value)
 }
 
 // setOptions are what may follow SET key value.
@@ -41,7 +43,7 @@ func setCommand(c *client, args [][]byte) {
 	if opt.onlyNew || opt.onlyOld {
 		if c.db.exists(args[1]) != opt.onlyOld {
 			if !opt.get {
-				c.out.null()
+				c.out.Null()
 			}
 			return
 		}
@@ -49,7 +51,7 @@ func setCommand(c *client, args [][]byte) {
 
 	c.db.set(args[1], args[2], opt.when)
 	if !opt.get {
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
@@ -60,19 +62,19 @@ func (c *client) parseSet(args [][]byte) (opt setOptions, ok bool) {
 	for i := 3; i < len(args); i++ {
 		arg := args[i]
 		switch {
-		case is(arg, "NX") && !opt.onlyOld:
+		case resp.Is(arg, "NX") && !opt.onlyOld:
 			opt.onlyNew = true
-		case is(arg, "XX") && !opt.onlyNew:
+		case resp.Is(arg, "XX") && !opt.onlyNew:
 			opt.onlyOld = true
-		case is(arg, "GET"):
+		case resp.Is(arg, "GET"):
 			opt.get = true
-		case is(arg, "KEEPTTL") && expire == nil:
+		case resp.Is(arg, "KEEPTTL") && expire == nil:
 			opt.when = keepTTL
 		case isTimeOption(arg, unit) && opt.when != keepTTL && i+1 < len(args):
 			unit, expire = timeOption(arg), args[i+1]
 			i++
 		default:
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return opt, false
 		}
 	}
@@ -88,7 +90,7 @@ func setnxCommand(c *client, args [][]byte) {
 	if isNew {
 		c.db.set(args[1], args[2], 0)
 	}
-	c.out.bool(isNew)
+	c.out.Bool(isNew)
 }
 
 func setexCommand(c *client, args [][]byte)  { c.setUntil(args, "EX", "setex") }
@@ -97,7 +99,7 @@ func psetexCommand(c *client, args [][]byte) { c.setUntil(args, "PX", "psetex") 
 func (c *client) setUntil(args [][]byte, unit, command string) {
 	if when, ok := c.expiryTime(unit, args[2], command); ok {
 		c.db.set(args[1], args[3], when)
-		c.out.status("OK")
+		c.out.Status("OK")
 	}
 }
 
@@ -117,13 +119,13 @@ func getexCommand(c *client, args [][]byte) {
 	persist := false
 	for i := 2; i < len(args); i++ {
 		switch arg := args[i]; {
-		case is(arg, "PERSIST") && expire == nil:
+		case resp.Is(arg, "PERSIST") && expire == nil:
 			persist = true
 		case isTimeOption(arg, unit) && !persist && i+1 < len(args):
 			unit, expire = timeOption(arg), args[i+1]
 			i++
 		default:
-			c.out.fail(errSyntax)
+			c.out.Error(errSyntax)
 			return
 		}
 	}
@@ -161,7 +163,7 @@ func isTimeOption(arg []byte, before string) bool {
 
 func timeOption(arg []byte) string {
 	for _, option := range [...]string{"EX", "PX", "EXAT", "PXAT"} {
-		if is(arg, option) {
+		if resp.Is(arg, option) {
 			return option
 		}
 	}
@@ -171,9 +173,9 @@ func timeOption(arg []byte) string {
 // expiryTime returns the time given by such an option and its argument, in
 // milliseconds since 1970. It replies with an error if that is not positive.
 func (c *client) expiryTime(option string, arg []byte, command string) (when int64, ok bool) {
-	n, ok := parseInt(arg)
+	n, ok := resp.ParseInt(arg)
 	if !ok {
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 		return 0, false
 	}
 
@@ -183,7 +185,7 @@ func (c *client) expiryTime(option string, arg []byte, command string) (when int
 	}
 	when, ok = addTime(base, n, option[0] == 'E')
 	if n <= 0 || !ok {
-		c.out.fail("ERR invalid expire time in '" + command + "' command")
+		c.out.Error("ERR invalid expire time in '" + command + "' command")
 		return 0, false
 	}
 	return when, true
@@ -204,7 +206,7 @@ func addTime(base, n int64, seconds bool) (when int64, ok bool) {
 }
 
 func mgetCommand(c *client, args [][]byte) {
-	c.out.array(len(args) - 1)
+	c.out.Array(len(args) - 1)
 	for _, key := range args[1:] {
 		c.replyValue(key)
 	}
@@ -218,7 +220,7 @@ func msetCommand(c *client, args [][]byte) {
 	for i := 1; i < len(args); i += 2 {
 		c.db.set(args[i], args[i+1], 0)
 	}
-	c.out.status("OK")
+	c.out.Status("OK")
 }
 
 // msetnxCommand sets all or, if one of the keys is there, none.
@@ -229,22 +231,22 @@ func msetnxCommand(c *client, args [][]byte) {
 	}
 	for i := 1; i < len(args); i += 2 {
 		if c.db.exists(args[i]) {
-			c.out.integer(0)
+			c.out.Integer(0)
 			return
 		}
 	}
 	for i := 1; i < len(args); i += 2 {
 		c.db.set(args[i], args[i+1], 0)
 	}
-	c.out.integer(1)
+	c.out.Integer(1)
 }
 
 const errTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
 func appendStringCommand(c *client, args [][]byte) {
 	value, _ := c.db.get(args[1])
-	if len(value)+len(args[2]) > maxBulk {
-		c.out.fail(errTooLong)
+	if len(value)+len(args[2]) > resp.MaxBulk {
+		c.out.Error(errTooLong)
 		return
 	}
 	c.change(args[1], value, len(value), args[2])
@@ -253,7 +255,7 @@ func appendStringCommand(c *client, args [][]byte) {
 // change writes part into a value at an offset, and replies with the new length.
 func (c *client) change(key, value []byte, offset int, part []byte) {
 	if need := offset + len(part); need > len(value) {
-		if need < bigArg {
+		if need < resp.BigArg {
 			value = append(c.srv.scratch[:0], value...)
 			c.srv.scratch = value
 		}
@@ -263,19 +265,19 @@ func (c *client) change(key, value []byte, offset int, part []byte) {
 	}
 	copy(value[offset:], part)
 	c.db.set(key, value, keepTTL)
-	c.out.integer(int64(len(value)))
+	c.out.Integer(int64(len(value)))
 }
 
 func strlenCommand(c *client, args [][]byte) {
 	value, _ := c.db.get(args[1])
-	c.out.integer(int64(len(value)))
+	c.out.Integer(int64(len(value)))
 }
 
 func getrangeCommand(c *client, args [][]byte) {
-	start, ok1 := parseInt(args[2])
-	end, ok2 := parseInt(args[3])
+	start, ok1 := resp.ParseInt(args[2])
+	end, ok2 := resp.ParseInt(args[3])
 	if !ok1 || !ok2 {
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 		return
 	}
 
@@ -292,29 +294,29 @@ func getrangeCommand(c *client, args [][]byte) {
 	}
 	end = min(end, n-1)
 	if n == 0 || start > end {
-		c.out.text("")
+		c.out.Text("")
 		return
 	}
-	c.out.bulk(value[start : end+1])
+	c.out.Bulk(value[start : end+1])
 }
 
 func setrangeCommand(c *client, args [][]byte) {
-	offset, ok := parseInt(args[2])
+	offset, ok := resp.ParseInt(args[2])
 	switch {
 	case !ok:
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 		return
 	case offset < 0:
-		c.out.fail("ERR offset is out of range")
+		c.out.Error("ERR offset is out of range")
 		return
 	}
 
 	value, _ := c.db.get(args[1])
 	switch {
 	case len(args[3]) == 0:
-		c.out.integer(int64(len(value)))
-	case offset > maxBulk-int64(len(args[3])):
-		c.out.fail(errTooLong)
+		c.out.Integer(int64(len(value)))
+	case offset > resp.MaxBulk-int64(len(args[3])):
+		c.out.Error(errTooLong)
 	default:
 		c.change(args[1], value, int(offset), args[3])
 	}
@@ -324,21 +326,21 @@ func incrCommand(c *client, args [][]byte) { c.add(args[1], 1) }
 func decrCommand(c *client, args [][]byte) { c.add(args[1], -1) }
 
 func incrbyCommand(c *client, args [][]byte) {
-	n, ok := parseInt(args[2])
+	n, ok := resp.ParseInt(args[2])
 	if !ok {
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 		return
 	}
 	c.add(args[1], n)
 }
 
 func decrbyCommand(c *client, args [][]byte) {
-	n, ok := parseInt(args[2])
+	n, ok := resp.ParseInt(args[2])
 	switch {
 	case !ok:
-		c.out.fail(errNotInteger)
+		c.out.Error(errNotInteger)
 	case n == math.MinInt64:
-		c.out.fail("ERR decrement would overflow")
+		c.out.Error("ERR decrement would overflow")
 	default:
 		c.add(args[1], -n)
 	}
@@ -349,20 +351,20 @@ func (c *client) add(key []byte, delta int64) {
 	var n int64
 	at := c.db.seek(key)
 	if value, ok := c.db.valueAt(at); ok {
-		if n, ok = parseInt(value); !ok {
-			c.out.fail(errNotInteger)
+		if n, ok = resp.ParseInt(value); !ok {
+			c.out.Error(errNotInteger)
 			return
 		}
 	}
 	if delta > 0 && n > math.MaxInt64-delta || delta < 0 && n < math.MinInt64-delta {
-		c.out.fail("ERR increment or decrement would overflow")
+		c.out.Error("ERR increment or decrement would overflow")
 		return
 	}
 
 	n += delta
 	c.srv.digits = strconv.AppendInt(c.srv.digits[:0], n, 10)
 	c.db.setAt(at, key, c.srv.digits, keepTTL)
-	c.out.integer(n)
+	c.out.Integer(n)
 }
 
 // incrbyfloatCommand computes as Redis does on amd64, in the 80-bit numbers of C's
@@ -375,11 +377,11 @@ func incrbyfloatCommand(c *client, args [][]byte) {
 	n, ok1 := parseFloat(value)
 	delta, ok2 := parseFloat(args[2])
 	if !ok1 || !ok2 {
-		c.out.fail("ERR value is not a valid float")
+		c.out.Error("ERR value is not a valid float")
 		return
 	}
 	if n.IsInf() || delta.IsInf() || n.Add(n, delta).MantExp(nil) > 1<<14 {
-		c.out.fail("ERR increment would produce NaN or Infinity")
+		c.out.Error("ERR increment would produce NaN or Infinity")
 		return
 	}
 
@@ -389,7 +391,7 @@ func incrbyfloatCommand(c *client, args [][]byte) {
 		sum = "0"
 	}
 	c.db.set(args[1], []byte(sum), keepTTL)
-	c.out.text(sum)
+	c.out.Text(sum)
 }
 
 // maxFloat is how long a number is at most, and one more: the largest ones that

@@ -2,7 +2,7 @@
 // the tests to fail each time. A change that no test minds means that a test is
 // missing: the command prints those, and ends with 1. From the repository:
 //
-//	go run ./internal/mutate [-only file or folder] [part of a name]
+//	go run ./internal/mutate [-only file or folder] [-j jobs] [part of a name]
 //
 // The changes are in the folder mutants, as pieces of diffs. It runs them on a
 // copy of the repository, never on the tree itself. One whose text is no longer
@@ -14,14 +14,16 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
 
 func main() {
 	only := flag.String("only", "", "the mutants of this file, or of the files in this folder")
+	jobs := flag.Int("j", runtime.NumCPU(), "how many at a time")
 	flag.Parse()
-	ok, err := mutate(*only, flag.Arg(0))
+	ok, err := mutate(*only, flag.Arg(0), *jobs)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 	}
@@ -32,7 +34,7 @@ func main() {
 
 // mutate runs the mutants of the files that only names and whose name has part in
 // it, and reports whether none of them survived.
-func mutate(only, part string) (ok bool, err error) {
+func mutate(only, part string, jobs int) (ok bool, err error) {
 	all, err := load()
 	if err != nil {
 		return false, err
@@ -61,7 +63,7 @@ func mutate(only, part string) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	survivors, err := runAll(tree, todo, longest)
+	survivors, err := runAll(tree, todo, jobs, longest)
 	fmt.Printf("%d of %d mutants killed in %v\n", len(todo)-len(survivors), len(todo), time.Since(start).Round(time.Second))
 	for _, m := range survivors {
 		fmt.Printf("survived: %s: %s\n", m.file, m.name)

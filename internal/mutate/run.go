@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,12 +24,15 @@ var suites = []struct {
 	{"stream/", []string{"./stream"}},
 	{"examples/echo/", []string{"./examples/echo"}},
 	{"examples/hello/", []string{"./examples/hello"}},
-	{"", []string{".", "./internal/promises"}},
+	{"", []string{"./internal/promises", "."}},
 }
 
 // slow tests, most of them under strace, run only for the mutants that name them;
 // so does the one of the documentation, which points to what a snapshot has not.
 const slow = "TestWithoutEpoll|TestInterrupted|TestNewReturns|TestAnIdleLoop|TestInjected|TestEveryCallThatFails|TestSoak|FUSE|TestTheDocumentation"
+
+// quick names tests that kill most mutants within a second or two. They run first.
+const quick = "^TestConformance$"
 
 // patience is how long a test waits for what a broken loop never does.
 const patience = "5s"
@@ -109,13 +111,12 @@ func unbroken(tree string, todo []mutant) (limits, error) {
 	return longest, nil
 }
 
-// runAll tries the mutants, as many at a time as there are processors, and prints
-// a line for each.
-func runAll(tree string, todo []mutant, longest limits) (survivors []mutant, err error) {
+// runAll tries the mutants, so many at a time, and prints a line for each.
+func runAll(tree string, todo []mutant, jobs int, longest limits) (survivors []mutant, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan mutant)
-	for range runtime.NumCPU() {
+	for range jobs {
 		wg.Go(func() {
 			for m := range next {
 				begun := time.Now()
@@ -170,24 +171,25 @@ func (m mutant) try(tree string, limit time.Duration) (killer string, ran bool, 
 	if m.race {
 		build = append(build, "-race")
 	}
-	test := []string{"-test.failfast", "-test.timeout", limit.String()}
+	rounds := [][]string{{"-test.run", quick}, {"-test.skip", slow}}
 	if m.run != "" {
-		test = append(test, "-test.run", m.run)
-	} else {
-		test = append(test, "-test.skip", slow)
+		rounds = [][]string{{"-test.run", m.run}}
 	}
 
 	for _, pkg := range m.packages() {
 		if out, err := command(10*time.Minute, tree, "go", append(slices.Clone(build), pkg)...); err != nil {
 			return "", ran, took, fmt.Errorf("does not compile: %w\n%s", err, out)
 		}
-		start := time.Now()
-		out, err := command(limit+10*time.Second, filepath.Join(tree, pkg), binary, test...)
-		took += time.Since(start)
-		if err != nil {
-			return cause(out), true, took, nil
+		for _, tests := range rounds {
+			start := time.Now()
+			args := append([]string{"-test.failfast", "-test.timeout", limit.String()}, tests...)
+			out, err := command(limit+10*time.Second, filepath.Join(tree, pkg), binary, args...)
+			took += time.Since(start)
+			if err != nil {
+				return cause(out), true, took, nil
+			}
+			ran = ran || !strings.Contains(out, "no tests to run")
 		}
-		ran = ran || !strings.Contains(out, "no tests to run")
 	}
 	return "", ran, took, nil
 }

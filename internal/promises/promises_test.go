@@ -34,6 +34,7 @@ func TestConformance(t *testing.T) {
 		{"Time", timePromises},
 		{"Door", doorPromises},
 		{"Iteration", iterationPromises},
+		{"Observer", observerPromises},
 	} {
 		for _, p := range group.rows {
 			t.Run(group.name+"/"+p.name, func(t *testing.T) {

@@ -40,8 +40,8 @@ var swept = []string{
 func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 	injected := map[string]int{} // by the call's name
 	log, _ := testutil.RunUnderStrace(t, "life", nil, "trace="+strings.Join(swept, ",?"))
-	for _, c := range testutil.CallsBetween(t, log) {
-		for _, errno := range []string{"EINTR", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"} {
+	for i, c := range testutil.CallsBetween(t, log) {
+		for _, errno := range testutil.Errnos(i) {
 			t.Run(fmt.Sprintf("%s-%d/%s", c.Name, c.N, errno), func(t *testing.T) {
 				log, out := testutil.RunUnderStrace(t, "life", nil, "trace="+c.Name,
 					fmt.Sprintf("inject=%s:error=%s:when=%d", c.Name, errno, c.N))
@@ -56,8 +56,8 @@ func TestInjectedFaultsAreAnErrorOrARetry(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"epoll_create1", "epoll_ctl", "epoll_pwait", "pipe2"} {
-		if injected[name] < 5 { // one call, each error
-			t.Errorf("%d faults in %s", injected[name], name)
+		if injected[name] == 0 {
+			t.Errorf("no fault in %s", name)
 		}
 	}
 	t.Logf("faults injected: %v", injected)

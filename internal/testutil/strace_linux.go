@@ -57,6 +57,17 @@ func Between(fn func()) {
 	unix.Write(-1, []byte("end"))
 }
 
+// Errnos are the errors that mean trouble. A sweep has each system call fail in each
+// of these ways if AE_LONG asks for it, and otherwise call i in one, by turns.
+func Errnos(i int) []string {
+	all := []string{"EINTR", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"}
+	if Long() {
+		return all
+	}
+	i %= len(all)
+	return all[i : i+1]
+}
+
 // A Call is a system call in a trace: the N-th of its name by its thread.
 type Call struct {
 	Name, Args string // with what follows the arguments

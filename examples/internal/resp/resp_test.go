@@ -1,7 +1,6 @@
-package main
+package resp
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,13 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aeloop/ae/examples/internal/resp/resptest"
 	"github.com/google/go-cmp/cmp"
 )
 
 // A feeder gives input to the parser in pieces, as a connection does: through a
 // buffer that is overwritten each time, or straight into a big argument.
 type feeder struct {
-	req  request
+	req  Parser
 	rest []byte
 	buf  []byte
 	got  [][]string
@@ -24,9 +24,9 @@ type feeder struct {
 
 func (f *feeder) feed(piece []byte) error {
 	for len(piece) > 0 {
-		if room := f.req.room(); room != nil {
+		if room := f.req.Room(); room != nil {
 			n := copy(room, piece)
-			f.req.filled(n)
+			f.req.Filled(n)
 			piece = piece[n:]
 			continue
 		}
@@ -46,7 +46,7 @@ func (f *feeder) feed(piece []byte) error {
 func (f *feeder) parse() error {
 	input := f.buf
 	for len(input) > 0 {
-		n, complete, err := f.req.parse(input)
+		n, complete, err := f.req.Parse(input)
 		if err != nil {
 			return err
 		}
@@ -54,10 +54,10 @@ func (f *feeder) parse() error {
 		if !complete {
 			break
 		}
-		f.got = append(f.got, toStrings(f.req.args))
-		f.req.reset()
+		f.got = append(f.got, toStrings(f.req.Args))
+		f.req.Reset()
 	}
-	if len(input) > maxInline {
+	if len(input) > MaxInline {
 		return fmt.Errorf("%d bytes are kept, and there is no room for so many", len(input))
 	}
 	f.rest = slices.Clone(input)
@@ -73,8 +73,8 @@ func toStrings(args [][]byte) []string {
 }
 
 func TestInputSplitAtAnyByteGivesTheSameCommands(t *testing.T) {
-	input := array("SET", "key", "value") + "PING\r\n" + "*0\r\n" + "*-1\r\n" + array("", "a\r\nb", "\x00") +
-		"SET k \"a\\x20b\"\n" + "\r\n" + array(strings.Repeat("x", 300)) + array("END")
+	input := resptest.Command("SET", "key", "value") + "PING\r\n" + "*0\r\n" + "*-1\r\n" + resptest.Command("", "a\r\nb", "\x00") +
+		"SET k \"a\\x20b\"\n" + "\r\n" + resptest.Command(strings.Repeat("x", 300)) + resptest.Command("END")
 	want := [][]string{{"SET", "key", "value"}, {"PING"}, {}, {}, {"", "a\r\nb", "\x00"},
 		{"SET", "k", "a b"}, {}, {strings.Repeat("x", 300)}, {"END"}}
 
@@ -102,7 +102,7 @@ func TestInputSplitAtAnyByteGivesTheSameCommands(t *testing.T) {
 
 func TestRandomCommandsInRandomPiecesComeOutAsTheyWentIn(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	sizes := []int{0, 1, 10, 1000, bigArg - 1, bigArg, bigArg + 1, firstBig, firstBig + 1, 5 * firstBig}
+	sizes := []int{0, 1, 10, 1000, BigArg - 1, BigArg, BigArg + 1, firstBig, firstBig + 1, 5 * firstBig}
 	for range 30 {
 		var input strings.Builder
 		var want [][]string
@@ -111,7 +111,7 @@ func TestRandomCommandsInRandomPiecesComeOutAsTheyWentIn(t *testing.T) {
 			for i := range args {
 				args[i] = strings.Repeat(string(rune('a'+rnd.IntN(26))), sizes[rnd.IntN(len(sizes))])
 			}
-			input.WriteString(array(args...))
+			input.WriteString(resptest.Command(args...))
 			want = append(want, args)
 		}
 
@@ -157,50 +157,29 @@ func TestInlineCommandsAreSplitLikeAShell(t *testing.T) {
 		{`a"b"c`, nil},
 	}
 	for _, tt := range tests {
-		var r request
-		_, complete, err := r.parse([]byte(tt.line + "\r\n"))
+		var r Parser
+		_, complete, err := r.Parse([]byte(tt.line + "\r\n"))
 		if tt.want == nil {
 			if err == nil || err.Error() != "Protocol error: unbalanced quotes in request" {
-				t.Errorf("%q: got %q, %v", tt.line, r.args, err)
+				t.Errorf("%q: got %q, %v", tt.line, r.Args, err)
 			}
 			continue
 		}
 		if err != nil || !complete {
 			t.Errorf("%q: %v, complete %v", tt.line, err, complete)
 		}
-		if diff := cmp.Diff(tt.want, toStrings(r.args)); diff != "" {
+		if diff := cmp.Diff(tt.want, toStrings(r.Args)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", tt.line, diff)
 		}
 	}
 }
 
-// protocolErrors are inputs that end a connection, with what is said then.
-var protocolErrors = []struct{ input, want string }{
-	{"*abc\r\n", "invalid multibulk length"},
-	{"*1048577\r\n", "invalid multibulk length"},
-	{"*99999999999999999999\r\n", "invalid multibulk length"},
-	{"*\r\n", "invalid multibulk length"},
-	{"*01\r\n", "invalid multibulk length"},
-	{"*+1\r\n", "invalid multibulk length"},
-	{"*1\r\nPING\r\n", "expected '$', got 'P'"},
-	{"*1\r\n\r\n", "expected '$', got '\r'"},
-	{"*2\r\n$4\r\nECHO\r\n:1\r\n", "expected '$', got ':'"},
-	{"*1\r\n$-1\r\n", "invalid bulk length"},
-	{"*1\r\n$x\r\n", "invalid bulk length"},
-	{"*1\r\n$536870913\r\n", "invalid bulk length"},
-	{"*1\r\n$\r\n", "invalid bulk length"},
-	{"SET k \"v\r\n", "unbalanced quotes in request"},
-	{"*" + strings.Repeat("1", maxInline), "too big mbulk count string"},
-	{"*1\r\n$" + strings.Repeat("1", maxInline), "too big bulk count string"},
-	{strings.Repeat("a", maxInline+1), "too big inline request"},
-}
-
 func TestMalformedInputIsAProtocolError(t *testing.T) {
-	for _, tt := range protocolErrors {
+	for _, tt := range resptest.Malformed {
 		var f feeder
-		err := f.feed([]byte(tt.input))
-		if err == nil || err.Error() != "Protocol error: "+tt.want {
-			t.Errorf("%.40q: got %v, want %q", tt.input, err, tt.want)
+		err := f.feed([]byte(tt.Input))
+		if err == nil || err.Error() != "Protocol error: "+tt.Error {
+			t.Errorf("%.40q: got %v, want %q", tt.Input, err, tt.Error)
 		}
 	}
 }
@@ -209,7 +188,7 @@ func TestMalformedInputIsAProtocolError(t *testing.T) {
 func TestALongLineIsNotKeptForItsCarriageReturn(t *testing.T) {
 	for prefix, want := range map[string]string{"*": "too big mbulk count string", "*1\r\n$": "too big bulk count string"} {
 		var f feeder
-		err := f.feed([]byte(prefix + strings.Repeat("1", maxInline) + "\r"))
+		err := f.feed([]byte(prefix + strings.Repeat("1", MaxInline) + "\r"))
 		if err == nil || err.Error() != "Protocol error: "+want {
 			t.Errorf("%q: got %v, want %q", prefix, err, want)
 		}
@@ -217,7 +196,7 @@ func TestALongLineIsNotKeptForItsCarriageReturn(t *testing.T) {
 }
 
 func TestTheLargestAllowedCountsAreAccepted(t *testing.T) {
-	for _, input := range []string{"*1048576\r\n", "*1\r\n$536870912\r\n", strings.Repeat("a", maxInline), "*" + strings.Repeat("1", maxInline-1)} {
+	for _, input := range []string{"*1048576\r\n", "*1\r\n$536870912\r\n", strings.Repeat("a", MaxInline), "*" + strings.Repeat("1", MaxInline-1)} {
 		var f feeder
 		if err := f.feed([]byte(input)); err != nil {
 			t.Errorf("%.40q: %v", input, err)
@@ -230,7 +209,7 @@ func TestAnnouncingABigArgumentAllocatesLittle(t *testing.T) {
 	if err := f.feed([]byte("*1\r\n$536870912\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if room := f.req.room(); len(room) > firstBig {
+	if room := f.req.Room(); len(room) > firstBig {
 		t.Errorf("room for %d bytes before the first one came", len(room))
 	}
 }
@@ -238,17 +217,17 @@ func TestAnnouncingABigArgumentAllocatesLittle(t *testing.T) {
 // A big argument must not be copied again for each piece of it.
 func TestABigArgumentIsNotCopiedForEachPiece(t *testing.T) {
 	const size = 64 << 20
-	var r request
-	if _, _, err := r.parse([]byte("*1\r\n$" + strconv.Itoa(size) + "\r\n")); err != nil {
+	var r Parser
+	if _, _, err := r.Parse([]byte("*1\r\n$" + strconv.Itoa(size) + "\r\n")); err != nil {
 		t.Fatal(err)
 	}
 
 	moves := 0
 	var first *byte
 	for got := 0; got < size; {
-		room := r.room()
+		room := r.Room()
 		n := min(len(room), 4096)
-		r.filled(n)
+		r.Filled(n)
 		got += n
 		if first != &r.big[0] {
 			first = &r.big[0]
@@ -261,20 +240,23 @@ func TestABigArgumentIsNotCopiedForEachPiece(t *testing.T) {
 	if cap(r.big) != size {
 		t.Errorf("the last buffer has %d bytes, want %d", cap(r.big), size)
 	}
-	if r.room() != nil {
+	if r.Room() != nil {
 		t.Error("a complete argument still has room")
 	}
 }
 
 func TestBigArgumentsHaveBuffersOfTheirOwn(t *testing.T) {
-	big := strings.Repeat("x", bigArg)
-	for _, input := range []string{array("SET", "k", big), "SET k " + big + "\r\n"} {
+	big := strings.Repeat("x", BigArg)
+	for _, input := range []string{resptest.Command("SET", "k", big), "SET k " + big + "\r\n"} {
 		buf := []byte(input)
-		var r request
-		if _, complete, err := r.parse(buf); err != nil || !complete {
+		var r Parser
+		if _, complete, err := r.Parse(buf); err != nil || !complete {
 			t.Fatal(complete, err)
 		}
-		value := r.args[2]
+		value := r.Args[2]
+		if !r.Own(2) || r.Own(1) || r.Own(0) {
+			t.Error("the big argument, and no other, is to be the caller's")
+		}
 		clear(buf)
 		if string(value) != big {
 			t.Error("the argument was overwritten with the input buffer")
@@ -282,62 +264,56 @@ func TestBigArgumentsHaveBuffersOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestResetLetsGoOfTheCommand(t *testing.T) {
+	var f feeder
+	big := strings.Repeat("x", 100_000)
+	input := resptest.Command("ECHO", strings.Repeat("y", 300), big) + resptest.Command(strings.Fields(strings.Repeat("z ", 100))...)
+	for len(input) > 0 {
+		n := min(len(input), 1000)
+		if err := f.feed([]byte(input[:n])); err != nil {
+			t.Fatal(err)
+		}
+		input = input[n:]
+	}
+	p := &f.req
+	if len(f.got) != 2 || p.big != nil || p.hold != nil || p.own != nil || cap(p.Args) > 64 {
+		t.Errorf("%d commands; argument %d, held %d, own %d, room for %d", len(f.got), cap(p.big), cap(p.hold), cap(p.own), cap(p.Args))
+	}
+	for _, arg := range p.Args[:cap(p.Args)] {
+		if arg != nil {
+			t.Errorf("an argument of %d bytes is kept", len(arg))
+		}
+	}
+}
+
 func TestParseIntIsAsStrictAsRedis(t *testing.T) {
 	for _, s := range []string{"", "-", "+1", " 1", "1 ", "01", "-0", "-01", "1.0", "0x1", "1e3", "9223372036854775808",
 		"-9223372036854775809", "99999999999999999999", "a", "1\x00"} {
-		if n, ok := parseInt([]byte(s)); ok {
-			t.Errorf("parseInt(%q) = %d", s, n)
+		if n, ok := ParseInt([]byte(s)); ok {
+			t.Errorf("ParseInt(%q) = %d", s, n)
 		}
 	}
 	for _, n := range []int64{0, 1, -1, 10, -10, 123456789, math.MaxInt64, math.MinInt64, math.MaxInt64 - 1} {
-		if got, ok := parseInt(strconv.AppendInt(nil, n, 10)); !ok || got != n {
-			t.Errorf("parseInt(%d) = %d, %v", n, got, ok)
+		if got, ok := ParseInt(strconv.AppendInt(nil, n, 10)); !ok || got != n {
+			t.Errorf("ParseInt(%d) = %d, %v", n, got, ok)
 		}
 	}
 }
 
 func TestAnErrorReplyIsAlwaysOneLine(t *testing.T) {
-	var w writer
-	w.fail("ERR a\r\nb\nc")
-	if want := "-ERR a  b c\r\n"; string(w.buf) != want {
-		t.Errorf("got %q, want %q", w.buf, want)
-	}
-}
-
-func TestPatternsMatchAsInRedis(t *testing.T) {
-	tests := []struct {
-		pattern, s string
-		want       bool
-	}{
-		{"", "", true}, {"", "a", false}, {"a", "a", true}, {"a", "", false}, {"a", "A", false},
-		{"*", "", true}, {"*", "abc", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c", "abc", true}, {"a*d", "abc", false},
-		{"**a**", "bab", true}, {"a*b*c", "aXbXbXc", true}, {"a*b*c", "aXbXbX", false},
-		{"?", "a", true}, {"?", "", false}, {"a?c", "abc", true}, {"h?llo", "hllo", false},
-		{"h[ae]llo", "hello", true}, {"h[ae]llo", "hillo", false}, {"h[^e]llo", "hallo", true}, {"h[^e]llo", "hello", false},
-		{"h[a-c]llo", "hbllo", true}, {"h[c-a]llo", "hbllo", true}, {"h[a-c]llo", "hdllo", false},
-		{"[", "a", false}, {"[a", "a", true}, {"[]a", "a", false}, {`[\]]`, "]", true}, {`[\-]`, "-", true},
-		{`\*`, "*", true}, {`\*`, "a", false}, {`a\`, `a\`, true}, {`\?x`, "?x", true},
-		{"*[0-9]", "key7", true}, {"*[0-9]", "key", false},
-	}
-	for _, tt := range tests {
-		if got := match([]byte(tt.pattern), []byte(tt.s), false); got != tt.want {
-			t.Errorf("match(%q, %q) = %v", tt.pattern, tt.s, got)
-		}
-	}
-	if !match([]byte("MaxMem*"), []byte("maxmemory"), true) {
-		t.Error("the case of letters was not folded")
-	}
-	if hard := strings.Repeat("*a", 2000) + "b"; match([]byte(hard), bytes.Repeat([]byte("a"), 4000), false) {
-		t.Error("matched what cannot match")
+	var w Writer
+	w.Error("ERR a\r\nb\nc")
+	if want := "-ERR a  b c\r\n"; string(w.Buf) != want {
+		t.Errorf("got %q, want %q", w.Buf, want)
 	}
 }
 
 func FuzzRESP(f *testing.F) {
-	f.Add([]byte(array("SET", "k", "v")), uint8(3))
+	f.Add([]byte(resptest.Command("SET", "k", "v")), uint8(3))
 	f.Add([]byte("SET k \"v\\x41\"\r\n*1\r\n$3\r\nfoo\r\n"), uint8(1))
-	for _, tt := range protocolErrors {
-		if len(tt.input) < 100 {
-			f.Add([]byte(tt.input), uint8(5))
+	for _, tt := range resptest.Malformed {
+		if len(tt.Input) < 100 {
+			f.Add([]byte(tt.Input), uint8(5))
 		}
 	}
 	f.Fuzz(func(t *testing.T, input []byte, step uint8) {

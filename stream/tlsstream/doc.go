@@ -1,0 +1,2 @@
+// Package tlsstream is TLS for connections of package stream.
+package tlsstream

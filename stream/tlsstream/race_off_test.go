@@ -1,0 +1,5 @@
+//go:build !race
+
+package tlsstream_test
+
+const raceEnabled = false
