@@ -95,10 +95,11 @@ func closed(o options) {
 		behind = listen(o.behind) // before the proxy dials
 	}
 	c := dial(o, o.conns+o.idle)
-	c.choose(o.conns)
 	if behind != nil {
 		behind.accept(c)
 	}
+	c.askOnce()
+	c.choose(o.conns)
 	c.sendAll()
 	c.runUntil(time.Now().Add(o.warm))
 
