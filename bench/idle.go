@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,12 +57,18 @@ func (b *bench) idle(s *server, n int, peer string) (values, error) {
 	if _, err := b.load(s, "closed", "-what", what, "-conns", 1, "-time", "10ms"); err != nil { // code that runs is resident
 		return nil, err
 	}
+	return b.memoryOf(s, n, "load", "idle", "-port", s.port, "-conns", n, "-what", what)
+}
+
+// memoryOf measures what n connections add to the server's memory while a program
+// holds them, which prints a line when it has them all.
+func (b *bench) memoryOf(s *server, n int, program string, args ...any) (values, error) {
 	before, err := resident(s.pid())
 	if err != nil {
 		return nil, err
 	}
 
-	cmd := exec.Command(filepath.Join(b.dir, "load"), words([]any{"idle", "-port", s.port, "-conns", n, "-what", what})...)
+	cmd := exec.Command(b.program(program), words(args)...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ type row struct {
 func rows() []row {
 	return []row{
 		chainRow(), echoRow(), freeRow(), growthRow(), latencyRow(), timersRow(), latenessRow(), postRow(), churnRow(), idleRow(),
-		loopsRow(), proxyRow(), broadcastRow(), kvRow(), largeRow(), startupRow(), checkRow(),
+		loopsRow(), proxyRow(), broadcastRow(), watchRow(), tlsRow(), kvRow(), largeRow(), startupRow(), checkRow(),
 	}
 }
 

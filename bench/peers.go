@@ -12,6 +12,8 @@ import (
 const (
 	ours      = "ae"
 	onStream  = "ae, package stream"
+	watched   = "watched"
+	lanes     = "watched, every callback recorded"
 	oursKV    = "ae kv"
 	epoll     = "bare epoll"
 	threaded  = "bare epoll, 2 threads"
@@ -63,6 +65,8 @@ const (
 var peers = []peer{
 	{name: ours, color: rgb(0xc0392b), worker: "ae", example: "echo"},
 	{name: onStream, color: rgb(0xf39c12), worker: "ae"},
+	{name: watched, color: rgb(0xe59866), worker: "ae", args: []string{"counters"}},
+	{name: lanes, color: rgb(0xf5cba7), worker: "ae", args: []string{"lanes"}},
 	{name: oursKV, color: rgb(0xe59866), example: "kv"},
 
 	{name: epoll, color: rgb(0x2c3e50), worker: "epoll", libs: []string{"-lpthread"}},

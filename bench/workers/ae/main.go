@@ -27,7 +27,9 @@ func main() {
 	case "chain":
 		chain(el, work.Int(2), work.Int(3), work.Int(4), work.Int(5))
 	case "echo":
-		echo(el, work.Int(2))
+		echo(el, work.Int(2), work.Text(3))
+	case "tls":
+		echoTLS(el, work.Int(2))
 	case "broadcast":
 		broadcast(el, work.Int(2))
 	case "timers":

@@ -22,6 +22,8 @@ type client struct {
 	idle    time.Duration // spent on finding nothing ready
 	looked  time.Time     // when that was last asked
 
+	once bool // nothing is asked after a reply
+
 	sequence int // if not 0, keys are asked for in order, once each, and this is one more than the next
 }
 
@@ -96,6 +98,17 @@ func (c *client) sendAll() {
 	for _, cn := range c.list {
 		c.sendBatch(cn)
 	}
+}
+
+// askOnce has one batch answered on every connection: the server then has accepted
+// them all, which can take it longer than the client takes to connect.
+func (c *client) askOnce() {
+	c.once = true
+	c.sendAll()
+	for end := c.replies + len(c.list)*c.list[0].req.requests(); c.replies < end; {
+		c.step()
+	}
+	c.once = false
 }
 
 func (c *client) sendBatch(cn *conn) {
@@ -194,7 +207,7 @@ func (c *client) receive(cn *conn) {
 	}
 	each := cn.req.each
 	c.replies += (before+each-1)/each - (cn.owed+each-1)/each
-	if cn.owed == 0 {
+	if cn.owed == 0 && !c.once {
 		c.sendBatch(cn)
 	}
 }

@@ -65,7 +65,7 @@ func main() {
 // measure measures what c does from now until the result is reported.
 func (c *client) measure(pid int) *usage {
 	c.replies, c.idle, c.looked = 0, 0, time.Now()
-	return &usage{c: c, pid: pid, start: c.looked, server: cpuTime(pid), mine: cpuTime(os.Getpid())}
+	return &usage{c: c, pid: pid, start: c.looked, server: work.CPUOf(pid), mine: work.CPUOf(os.Getpid())}
 }
 
 type usage struct {
@@ -78,7 +78,7 @@ type usage struct {
 // report prints the rate of replies, what each cost the server, and how busy both sides were.
 func (u *usage) report() {
 	elapsed := time.Since(u.start)
-	server, mine := cpuTime(u.pid)-u.server, cpuTime(os.Getpid())-u.mine
+	server, mine := work.CPUOf(u.pid)-u.server, work.CPUOf(os.Getpid())-u.mine
 	n := u.c.replies
 	share := func(d time.Duration) float64 { return 100 * d.Seconds() / elapsed.Seconds() }
 	work.Print("rate", float64(n)/elapsed.Seconds(), "/s")
@@ -88,18 +88,6 @@ func (u *usage) report() {
 	work.Print("core", share(mine), "%") // what the client got of its core: others were running if that is less than all
 }
 
-// cpuTime is what all threads of a process have used, in user and system mode, as getrusage(2) adds it up, read from
-// outside and to the nanosecond: clock_getcpuclockid(3).
-func cpuTime(pid int) time.Duration {
-	if pid == 0 {
-		return 0
-	}
-	const scheduled = 2
-	var ts unix.Timespec
-	work.Check(unix.ClockGettime(int32(^pid)<<3|scheduled, &ts))
-	return time.Duration(ts.Nano())
-}
-
 // closed sends on each connection when the last reply has come, and measures how many replies there are.
 func closed(o options) {
 	var behind *backend
@@ -107,10 +95,11 @@ func closed(o options) {
 		behind = listen(o.behind) // before the proxy dials
 	}
 	c := dial(o, o.conns+o.idle)
-	c.choose(o.conns)
 	if behind != nil {
 		behind.accept(c)
 	}
+	c.askOnce()
+	c.choose(o.conns)
 	c.sendAll()
 	c.runUntil(time.Now().Add(o.warm))
 

@@ -80,6 +80,9 @@ func resp(args ...string) string {
 	return b.String()
 }
 
+// requests is how many are sent at once.
+func (r *request) requests() int { return r.owed / r.each }
+
 // units counts what p answers.
 func (r *request) units(p []byte) int {
 	if r.lines {

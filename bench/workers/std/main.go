@@ -2,6 +2,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"time"
@@ -16,9 +17,18 @@ func main() {
 		if work.Text(3) != "" {
 			size = work.Int(3)
 		}
-		echo(work.Int(2), size, 0)
+		for c := range accepted(work.Int(2)) {
+			go echo(c, size, 0)
+		}
+	case "tls":
+		config := work.Server()
+		for c := range accepted(work.Int(2)) {
+			go echo(tls.Server(c, config), 16<<10, 0)
+		}
 	case "group":
-		echo(work.Int(2), 16<<10, time.Duration(work.Int(3))*time.Microsecond)
+		for c := range accepted(work.Int(2)) {
+			go echo(c, 16<<10, time.Duration(work.Int(3))*time.Microsecond)
+		}
 	case "broadcast":
 		broadcast(work.Int(2))
 	case "proxy":

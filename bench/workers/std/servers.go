@@ -29,22 +29,18 @@ func accepted(port int) iter.Seq[*net.TCPConn] {
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // echo is the server everybody writes: a goroutine and a buffer for each connection.
-func echo(port, size int, busy time.Duration) {
-	for c := range accepted(port) {
-		go func() {
-			defer c.Close()
-			buf := make([]byte, size)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					return
-				}
-				work.Compute(busy)
-				if _, err := c.Write(buf[:n]); err != nil {
-					return
-				}
-			}
-		}()
+func echo(c net.Conn, size int, busy time.Duration) {
+	defer c.Close()
+	buf := make([]byte, size)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		work.Compute(busy)
+		if _, err := c.Write(buf[:n]); err != nil {
+			return
+		}
 	}
 }
 
