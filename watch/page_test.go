@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -20,9 +21,14 @@ import (
 // servePage serves a page of these loops until the test ends.
 func servePage(t testing.TB, ws ...*watch.Watcher) (url string) {
 	t.Helper()
-	s := httptest.NewServer(watch.NewPage(ws...))
-	t.Cleanup(s.Close)
-	return s.URL + "/"
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := http.Server{Handler: watch.NewPage(ws...)}
+	go s.Serve(ln)
+	t.Cleanup(func() { s.Close() }) // unlike httptest's, without waiting for streams
+	return "http://" + ln.Addr().String() + "/"
 }
 
 // get asks for something, and returns the status and the body.
