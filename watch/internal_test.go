@@ -139,14 +139,22 @@ func TestALookThatComesLateIsDiscarded(t *testing.T) {
 	}
 }
 
-func TestFiveStacksAMinute(t *testing.T) {
+func TestFiveStacksAMinuteAndSomeKeptForTheWorst(t *testing.T) {
 	m := newMonitor(t)
-	for range 2 * stacksPerMinute {
-		m.takeStack(0)
+	check := func(taken, suppressed uint64) {
+		t.Helper()
+		if _, h := m.state(); h.Stacks != taken || h.Suppressed != suppressed {
+			t.Errorf("%d taken, %d suppressed; want %d and %d", h.Stacks, h.Suppressed, taken, suppressed)
+		}
 	}
-	if _, h := m.state(); h.Stacks != stacksPerMinute || h.Suppressed != stacksPerMinute {
-		t.Errorf("%d taken, %d suppressed", h.Stacks, h.Suppressed)
+	for range 10 {
+		m.takeStack(0, false)
 	}
+	check(stacksPerMinute-kept, 10-(stacksPerMinute-kept))
+	for range 10 { // the worst has some left
+		m.takeStack(0, true)
+	}
+	check(stacksPerMinute, 20-stacksPerMinute)
 }
 
 func TestStallsOfAFunctionAreCountedTogether(t *testing.T) {
