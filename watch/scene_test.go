@@ -3,7 +3,6 @@ package watch_test
 import (
 	"math/rand/v2"
 	"net"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -26,9 +25,7 @@ func newScene(t testing.TB) *scene {
 	el := aetest.Loop(t)
 	s := &scene{el: el}
 	s.w = start(t, el, watch.Options{Name: "echo"})
-	page := httptest.NewServer(watch.NewPage(s.w))
-	t.Cleanup(page.Close)
-	s.url = page.URL + "/"
+	s.url = servePage(t, s.w)
 
 	ln := aetest.Listen(t)
 	aetest.Create(t, el, ln, ae.Readable, s.onAccept)

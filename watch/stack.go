@@ -21,7 +21,7 @@ const (
 )
 
 // stackOf returns what the loop with that label has called, innermost first: the
-// callback is last. It is nil for a loop that is not in a callback. The stacks are
+// callback is last. It is nil if nobody runs that loop. The stacks are
 // those of the goroutine profile: it does not stop the world for long, and has no
 // values of arguments in it.
 func stackOf(name string) []Frame {

@@ -61,6 +61,7 @@ type Health struct {
 
 const (
 	stacksPerMinute = 5
+	kept            = 2 // of these, for what takes four times Slow: the worst is not to go without
 	maxGroups       = 50
 )
 
@@ -184,7 +185,7 @@ func (m *monitor) underWay(clock time.Duration) {
 	for m.current.next <= took {
 		m.current.next *= 2
 	}
-	if m.current.stack == nil && !m.takeStack(since) {
+	if m.current.stack == nil && !m.takeStack(since, took >= 4*m.w.opts.Slow) {
 		return // it has just ended
 	}
 	s := m.stall(callOf(what), start, took)
@@ -225,10 +226,14 @@ func (s *Stall) attach(stack []Frame) {
 
 // takeStack takes the stack of the callback that began at since, unless there were
 // too many of late. It returns false if that has ended meanwhile.
-func (m *monitor) takeStack(since int64) bool {
+func (m *monitor) takeStack(since int64, bad bool) bool {
+	most := stacksPerMinute
+	if !bad {
+		most -= kept
+	}
 	now := time.Now()
 	m.stacks = slices.DeleteFunc(m.stacks, func(t time.Time) bool { return now.Sub(t) > time.Minute })
-	if len(m.stacks) == stacksPerMinute {
+	if len(m.stacks) >= most {
 		m.count(func(h *Health) { h.Suppressed++ })
 		return true
 	}

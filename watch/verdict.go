@@ -25,7 +25,7 @@ type Verdict struct {
 // What the verdicts call much. A period with few events says little, so each needs
 // some number of them.
 const (
-	lateLimit    = 10 * time.Millisecond // for time events and posted functions
+	lateLimit    = 1 << 23 // for time events and posted functions: 8 ms, where a bucket begins
 	fullLoad     = 0.9
 	someLoad     = 0.5
 	longQueue    = 1000
@@ -67,7 +67,7 @@ func (v verdicts) of(level Level) (some verdicts) {
 
 // blocked is about what goes on right now.
 func (s *Snapshot) blocked(v *verdicts) {
-	if s.Blocked >= s.Slow {
+	if s.Blocked > 0 && s.Blocked >= s.Slow {
 		v.add(Bad, "The loop has not answered for %v: it is in %s: %s.", round(s.Blocked), s.BlockedKind, brief(s.BlockedFunc))
 	}
 }
@@ -105,11 +105,11 @@ func (g *Group) describe() string {
 
 // waiting is about what should have been called earlier.
 func (s *Snapshot) waiting(v *verdicts) {
-	if late := s.Late.Above(uint64(lateLimit)); late > 0 && s.Late.Count >= enoughEvents {
-		v.add(level(late, s.Late.Count), "%s of time events came over %v late: what ran before them took too long.", percent(late, s.Late.Count), lateLimit)
+	if late := s.Late.Above(lateLimit); late > 0 && s.Late.Count >= enoughEvents {
+		v.add(level(late, s.Late.Count), "%s of time events came over 8 ms late: what ran before them took too long.", percent(late, s.Late.Count))
 	}
-	if late := s.PostWait.Above(uint64(lateLimit)); late > 0 && s.PostWait.Count >= enoughEvents {
-		v.add(level(late, s.PostWait.Count), "%s of posted functions waited over %v.", percent(late, s.PostWait.Count), lateLimit)
+	if late := s.PostWait.Above(lateLimit); late > 0 && s.PostWait.Count >= enoughEvents {
+		v.add(level(late, s.PostWait.Count), "%s of posted functions waited over 8 ms.", percent(late, s.PostWait.Count))
 	}
 	if s.Stats.Queue >= longQueue {
 		v.add(Bad, "%s posted functions wait: who posts is faster than the loop, and the queue has no bound.", number(uint64(s.Stats.Queue)))
