@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -15,10 +16,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/internal/testutil"
 )
 
 // identity is a certificate for 127.0.0.1 that signs itself, in files and as what
@@ -36,7 +40,7 @@ func newIdentity(t testing.TB) (id identity) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ae"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -169,6 +173,43 @@ func TestBadTLSFiles(t *testing.T) {
 		cfg.listen, cfg.to, cfg.loops = "127.0.0.1:0", "127.0.0.1:1", 1
 		if err := serve(t.Context(), cfg, io.Discard); err == nil {
 			t.Errorf("no error for %s", fmt.Sprint(cfg))
+		}
+	}
+}
+
+// TestCurl has curl fetch and send megabytes over TLS 1.2 and 1.3 and HTTP/1.1 and
+// HTTP/2, through two proxies: the first decrypts, and the second encrypts again.
+func TestCurl(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		testutil.SkipUnlessCI(t, "no curl here")
+	}
+	id := newIdentity(t)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Write(body)
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{id.pair}}
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	body := make([]byte, 3<<20)
+	rand.Read(body)
+	file := filepath.Join(t.TempDir(), "body")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ alpn, flag, proto string }{{"h2", "--http2", "2"}, {"http/1.1", "--http1.1", "1.1"}} {
+		second, _ := start(t, config{to: s.Listener.Addr().String(), toTLS: true, toCA: id.cert, cert: id.cert, key: id.key, alpn: c.alpn})
+		addr, _ := start(t, config{to: second, toTLS: true, toCA: id.cert, cert: id.cert, key: id.key, alpn: c.alpn, loops: 2})
+		for _, version := range []string{"1.2", "1.3"} {
+			var out, errs bytes.Buffer
+			cmd := exec.Command(curl, "-sS", "--max-time", "60", "--cacert", id.cert, "--tls-max", version, c.flag, "--data-binary", "@"+file,
+				"-w", "%{stderr}%{http_version}", "https://"+addr, "https://"+addr)
+			cmd.Stdout, cmd.Stderr = &out, &errs
+			if err := cmd.Run(); err != nil || !bytes.Equal(out.Bytes(), append(body[:len(body):len(body)], body...)) || errs.String() != c.proto+c.proto {
+				t.Errorf("TLS %s, HTTP/%s: %d bytes, %v %s", version, c.proto, out.Len(), err, errs.String())
+			}
 		}
 	}
 }
