@@ -7,6 +7,10 @@
 // none left it waits in the backlog. On SIGINT and SIGTERM that is taken, as far as
 // descriptors go, and then nobody listens any more; connections go on until they
 // end, or are reset when -grace has ended. A second signal does not wait.
+//
+// With -cert and -key clients speak TLS to it, with -to-tls it does so to the server.
+// -alpn is for clients that are to agree on a protocol in the handshake; the server is
+// asked for the same one, if it is spoken to with TLS.
 package main
 
 import (
@@ -27,6 +31,9 @@ type config struct {
 	listen, to           string
 	connect, idle, grace time.Duration
 	loops                int
+	cert, key, toCA      string
+	toTLS                bool
+	alpn                 string
 }
 
 func main() {
@@ -37,6 +44,11 @@ func main() {
 	flag.DurationVar(&cfg.idle, "idle", 0, "end a connection on which nothing moves for so long; 0 is never")
 	flag.DurationVar(&cfg.grace, "grace", 30*time.Second, "how long connections may go on after SIGTERM")
 	flag.IntVar(&cfg.loops, "loops", 1, "how many event loops share the connections")
+	flag.StringVar(&cfg.cert, "cert", "", "speak TLS to clients, with the certificate in this PEM `file`")
+	flag.StringVar(&cfg.key, "key", "", "and the key in this `file`")
+	flag.BoolVar(&cfg.toTLS, "to-tls", false, "speak TLS to the server")
+	flag.StringVar(&cfg.toCA, "to-ca", "", "trust the authorities in this PEM `file`, and not the system's, to name the server")
+	flag.StringVar(&cfg.alpn, "alpn", "", "agree on one of these `protocols` with clients: h2,http/1.1")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "proxy: unexpected argument %q\n", flag.Arg(0))
@@ -56,16 +68,21 @@ func serve(ctx context.Context, cfg config, log io.Writer) error {
 	if _, err := anet.Resolve(ctx, "tcp", cfg.to, 0); err != nil { // before a client finds out
 		return err
 	}
+	layer, err := cfg.front()
+	if err != nil {
+		return err
+	}
+	dial, err := cfg.back()
+	if err != nil {
+		return err
+	}
 	g, err := stream.NewGroup(cfg.loops)
 	if err != nil {
 		return err
 	}
 
-	server := &stream.Handler{Idle: cfg.idle, EOF: (*stream.Conn).Close} // Join does the rest
-	ln, err := g.Listen("tcp", cfg.listen, stream.ListenConfig{PerConn: 2}, func(l *stream.Loop) *stream.Handler {
-		return &stream.Handler{Idle: cfg.idle, Open: func(client *stream.Conn) {
-			stream.Join(client, l.Dial("tcp", cfg.to, cfg.connect, server))
-		}}
+	ln, err := g.Listen("tcp", cfg.listen, stream.ListenConfig{PerConn: 2, Layer: layer}, func(*stream.Loop) *stream.Handler {
+		return &stream.Handler{Idle: cfg.idle, Open: func(client *stream.Conn) { stream.Join(client, dial(client)) }}
 	})
 	if err != nil {
 		return err

@@ -227,7 +227,7 @@ func TestUpdateRequestsAreBounded(t *testing.T) {
 func TestHalfOpen(t *testing.T) {
 	r := newRig(t)
 	h, ended := ends()
-	addr := r.serve(serverConfig(), tlsstream.Limits{}, h)
+	addr := r.serve(serverConfig(), tlsstream.Limits{Timeout: time.Hour}, h)
 	hello := clientHello()
 	step := 41
 	if testutil.Long() {

@@ -340,11 +340,10 @@ func TestInputOfAHandshakeIsBounded(t *testing.T) {
 // TestChurn has clients come and go in every state, and others be served meanwhile.
 func TestChurn(t *testing.T) {
 	r := newRig(t)
-	h, _ := ends()
-	addr := r.serve(serverConfig(), tlsstream.Limits{Handshakes: 8, Timeout: testutil.Patience}, h)
+	addr := r.serve(serverConfig(), tlsstream.Limits{Handshakes: 8, Timeout: testutil.Patience}, echo())
 	n := 50
 	if testutil.Long() {
-		n = 5000
+		n = 1000
 	}
 	var wg sync.WaitGroup
 	for i := range 4 {
