@@ -115,7 +115,7 @@ func killOften(t *testing.T, policy string, kills int) {
 	acked, cut := 0, 0
 	moments := 100 * time.Millisecond
 	if policy == "everysec" {
-		moments = syncPause + 200*time.Millisecond // some are while it syncs
+		moments = 700 * time.Millisecond // some are while it syncs
 	}
 	for n := range kills {
 		p := startProcess(t, 0, "127.0.0.1:0", args...)
@@ -167,7 +167,7 @@ func TestRedisServerLoadsTheFile(t *testing.T) {
 
 	for _, what := range []string{"as it was logged", "as it was compacted"} {
 		if what == "as it was compacted" {
-			if err := l.aof.rewrite(); err != nil {
+			if err := l.aof.Rewrite(); err != nil {
 				t.Fatal(err)
 			}
 		}

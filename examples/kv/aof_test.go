@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -80,7 +79,7 @@ func contents(s *server) map[string]string {
 	all := make(map[string]string)
 	now := s.clock().UnixMilli()
 	for i, d := range s.dbs {
-		d.each(func(key, value []byte, when int64) {
+		d.Each(func(key, value []byte, when int64) {
 			if when == 0 || now <= when {
 				all[fmt.Sprintf("%d:%s", i, key)] = fmt.Sprintf("%s until %d", value, when)
 			}
@@ -120,7 +119,7 @@ func TestTheFileHoldsWhatChangedAndNothingElse(t *testing.T) {
 		{"INCR n n", ""},
 		{"INCRBYFLOAT n 1.5", "SET n 2.5 KEEPTTL"},
 		{"INCR n", ""},
-		{"APPEND s abc", "APPEND s abc"},
+		{"APPEND s abc", "SETRANGE s 0 abc"},
 		{"SETRANGE s 1 xy", "SETRANGE s 1 xy"},
 		{`SETRANGE s 1 ""`, ""},
 		{"SETRANGE s -1 x", ""},
@@ -128,11 +127,11 @@ func TestTheFileHoldsWhatChangedAndNothingElse(t *testing.T) {
 		{"MSET k 1", "SET k 1"},
 		{"RENAME k kk", "RENAME k kk"},
 		{"RENAMENX kk l", ""},
-		{"RENAMENX kk k", "RENAMENX kk k"},
+		{"RENAMENX kk k", "RENAME kk k"},
 		{"DEL k missing l", "MULTI|DEL k|DEL l|EXEC"},
 		{"SET t old PX 5", "SET t old PXAT 1700000000005"},
 		{"+10ms", ""},
-		{"APPEND t new", "MULTI|DEL t|APPEND t new|EXEC"},
+		{"APPEND t new", "MULTI|DEL t|SETRANGE t 0 new|EXEC"},
 		{"PEXPIRE t 5", "PEXPIREAT t 1700000000015"},
 		{"+10ms", ""},
 		{"GET t", "DEL t"},
@@ -417,33 +416,6 @@ func TestAFileThatCannotBeUsedIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// Between opening a file and locking it, the server that had it may have put the
-// compacted one in its place.
-func TestALockOnAFileThatWasReplacedIsNone(t *testing.T) {
-	path := tempFile(t)
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := lock(f, info); err != nil {
-		t.Errorf("before: %v", err)
-	}
-	if err := os.WriteFile(path+".rewrite", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".rewrite", path); err != nil {
-		t.Fatal(err)
-	}
-	if err := lock(f, info); err == nil {
-		t.Error("a file without a name was locked")
-	}
-}
-
 func TestAFileThatHasGrownIsCompactedAtStart(t *testing.T) {
 	path := tempFile(t)
 	l := openLogged(t, path)
@@ -454,7 +426,7 @@ func TestAFileThatHasGrownIsCompactedAtStart(t *testing.T) {
 	l.cmd("SET lives x PXAT 32503680000000")
 	l.cmd("SELECT 7")
 	l.cmd("SET big " + strings.Repeat("x", resp.BigArg))
-	for end := deadline(); l.c.db.now <= 1 || len(contents(l.server)) != 102; {
+	for end := deadline(); l.c.db.Now <= 1 || len(contents(l.server)) != 102; {
 		if time.Now().After(end) {
 			t.Fatalf("%d keys", len(contents(l.server)))
 		}
@@ -489,40 +461,6 @@ func TestAFileThatHasGrownIsCompactedAtStart(t *testing.T) {
 	}
 	if l.size() <= compacted {
 		t.Errorf("%d bytes, %d before the last command", l.size(), compacted)
-	}
-}
-
-func TestAfterACompactionChangesGoToTheRightDB(t *testing.T) {
-	l := openLogged(t, tempFile(t))
-	for _, line := range []string{"SELECT 7", "SET a 1", "SELECT 0", "SET b 1"} {
-		l.cmd(line)
-	}
-	if err := l.aof.rewrite(); err != nil {
-		t.Fatal(err)
-	}
-	l.cmd("SET c 1")
-	want := contents(l.server)
-	l = l.reopened()
-	defer l.close()
-	if diff := cmp.Diff(want, contents(l.server)); diff != "" || want["0:c"] == "" {
-		t.Error(diff)
-	}
-}
-
-func TestACompactionThatFailsChangesNothing(t *testing.T) {
-	path := tempFile(t)
-	l := openLogged(t, path)
-	defer l.close()
-	l.cmd("SET a 1")
-	if err := os.Mkdir(l.aof.temporary(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.aof.rewrite(); err == nil {
-		t.Error("it succeeded although its file is a directory")
-	}
-	l.cmd("SET b 2")
-	if file, err := os.ReadFile(path); err != nil || !strings.HasSuffix(string(file), array("SET", "b", "2")) {
-		t.Errorf("%q, %v", file, err)
 	}
 }
 
@@ -603,188 +541,6 @@ func TestNoReplyOvertakesTheFile(t *testing.T) {
 	receive()
 	if l.size() == size || !bytes.HasSuffix(got, []byte("+OK\r\n")) {
 		t.Errorf("%d bytes were saved, and the last reply is %q", l.size()-size, got[max(0, len(got)-20):])
-	}
-}
-
-// After a sync that failed only a new file is known to be good. A pipe can be
-// written and not be synced.
-func TestAfterASyncThatFailedTheFileIsWrittenAnew(t *testing.T) {
-	for _, policy := range []string{"always", "everysec"} {
-		t.Run(policy, func(t *testing.T) {
-			path := tempFile(t)
-			s := startServer(t, func(s *server) {
-				s.cfg.appendFsync = policy
-				if err := s.openAOF(path); err != nil {
-					t.Fatal(err)
-				}
-			})
-			c := dial(t, s)
-			c.cmd("SET before 1")
-
-			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			go io.Copy(io.Discard, r)
-			s.do(t, func() {
-				s.aof.syncing.Wait()
-				s.aof.file.Close()
-				s.aof.file = w
-			})
-
-			// With everysec the first is acknowledged, and the failure seen later.
-			reply := c.cmd("SET a 1")
-			for end := deadline(); policy == "everysec" && reply == "+OK" && time.Now().Before(end); {
-				reply = c.cmd("SET a 1")
-			}
-			const refused = "-MISCONF Errors writing to the AOF file: "
-			if !strings.HasPrefix(reply, refused) {
-				t.Fatal(reply)
-			}
-
-			for end := deadline(); ; {
-				c := dial(t, s) // the last one may have been disconnected
-				reply = c.cmd("SET b 2")
-				c.Close()
-				if !strings.HasPrefix(reply, refused) || time.Now().After(end) {
-					break
-				}
-			}
-			if reply != "+OK" {
-				t.Fatalf("it does not recover: %s", reply)
-			}
-
-			s.stop()
-			l := openLogged(t, path)
-			defer l.close()
-			if got := contents(l.server); len(got) != 3 {
-				t.Errorf("%v", got)
-			}
-		})
-	}
-}
-
-// What fails again and again may not keep the loop from everything else. (34)
-func TestTheLongerTheFileCannotBeWrittenTheRarerItIsTried(t *testing.T) {
-	l := openLogged(t, tempFile(t))
-	defer l.close()
-	l.aof.broken = true
-	if err := os.Mkdir(l.aof.temporary(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	l.aof.fail(unix.EIO)
-	last := time.Duration(0)
-	for range 10 {
-		wait := l.aof.retry(l.el, 0)
-		if wait < min(2*last, retryMax) {
-			t.Errorf("after %v it waits for %v", last, wait)
-		}
-		last = wait
-	}
-	if last < retryMax {
-		t.Errorf("in the end it waits for %v", last)
-	}
-
-	if err := os.Remove(l.aof.temporary()); err != nil {
-		t.Fatal(err)
-	}
-	if wait := l.aof.retry(l.el, 0); wait != ae.NoMore {
-		t.Errorf("it has succeeded, and tries again in %v", wait)
-	}
-}
-
-func TestASyncThatFailsAtTheEndLosesNothing(t *testing.T) {
-	l := openLogged(t, tempFile(t))
-	l.cfg.appendFsync = "everysec"
-	l.cmd("SET a 1")
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	l.aof.file.Close()
-	l.aof.file = w
-	l.cmd("SET b 2")
-
-	l.aof.startSync(l.el, 0)
-	l = l.reopened()
-	defer l.close()
-	if got := contents(l.server); len(got) != 2 {
-		t.Errorf("%v", got)
-	}
-}
-
-// While a sync is under way the file is left alone, but not with "always".
-func TestWhatIsHeldBackForASyncIsWrittenInTheEnd(t *testing.T) {
-	l := openLogged(t, tempFile(t))
-	defer l.close()
-	size := l.size()
-	l.aof.busy = true
-	l.cmd("SET a 1")
-	if l.size() != size {
-		t.Error("it was written during the sync")
-	}
-	for end := deadline(); l.size() == size; {
-		if time.Now().After(end) {
-			t.Fatal("it is never written")
-		}
-		if _, err := l.el.ProcessEvents(ae.AllEvents | ae.CallBeforeSleep); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	size = l.size()
-	l.cfg.appendFsync = "always"
-	l.cmd("SET b 1")
-	if l.size() == size {
-		t.Error("it was held back although a reply is a promise")
-	}
-}
-
-func TestEverysecSyncsWhatIsWritten(t *testing.T) {
-	s := startServer(t, func(s *server) {
-		if err := s.openAOF(tempFile(t)); err != nil {
-			t.Fatal(err)
-		}
-	})
-	c := dial(t, s)
-	for range 3 {
-		c.cmd("SET a 1")
-		dirty := true
-		s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
-		if !dirty {
-			t.Fatal("nothing is left to sync right after a write")
-		}
-		for end := deadline(); dirty; {
-			if time.Now().After(end) {
-				t.Fatal("it is never synced")
-			}
-			s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
-		}
-	}
-}
-
-// What another policy has left is synced without waiting for the next write.
-func TestWhoSetsEverysecNeedNotWriteForItToSync(t *testing.T) {
-	s := startServer(t, func(s *server) {
-		s.cfg.appendFsync = "no"
-		if err := s.openAOF(tempFile(t)); err != nil {
-			t.Fatal(err)
-		}
-	})
-	c := dial(t, s)
-	for _, policy := range []string{"everysec", "always"} {
-		c.expect("CONFIG SET appendfsync no", "+OK")
-		c.expect("SET a 1", "+OK")
-		c.expect("CONFIG SET appendfsync "+policy, "+OK")
-		dirty := true
-		for end := deadline(); dirty; {
-			if time.Now().After(end) {
-				t.Fatalf("%s: it is never synced", policy)
-			}
-			s.do(t, func() { dirty = s.aof.dirty || s.aof.busy })
-		}
 	}
 }
 

@@ -342,7 +342,7 @@ func (c *client) describe() string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, peer, local, c.fd, c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.index,
+		c.id, peer, local, c.fd, c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.Index,
 		len(c.channels), len(c.patterns), len(c.rest), c.req.Size(), cap(c.out.Buf), cap(c.out.Buf), waiting, waiting,
 		cap(c.rest)+c.req.Size()+cap(c.out.Buf), events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
 }

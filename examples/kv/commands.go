@@ -159,7 +159,6 @@ type command struct {
 	data        bool // not for monitors
 	alone       bool // refused while messages are expected, in version 2 of the protocol
 	write       bool // may change data
-	verbatim    int  // see verbatimKeys
 	subcommands []*command
 	help        *command // its subcommand HELP, if it has others
 }
@@ -168,11 +167,9 @@ type command struct {
 func (s *server) addCommands(rows []row) {
 	for _, r := range rows {
 		cmd := &command{
-			row:      r,
-			quick:    r.name == "set" || strings.Contains(r.flags, "fast"),
-			write:    strings.Contains(r.flags, "write"),
-			verbatim: verbatimKeys[r.name],
-
+			row:     r,
+			quick:   r.name == "set" || strings.Contains(r.flags, "fast"),
+			write:   strings.Contains(r.flags, "write"),
 			grows:   strings.Contains(r.flags, "denyoom"),
 			open:    strings.Contains(r.flags, "no_auth"),
 			watched: !strings.Contains(r.flags, "admin"),
@@ -192,6 +189,9 @@ func (s *server) addCommands(rows []row) {
 		}
 	}
 }
+
+// takes reports whether a call may have n words, the name included.
+func (cmd *command) takes(n int) bool { return n == cmd.arity || cmd.arity < 0 && n >= -cmd.arity }
 
 const (
 	errSyntax     = "ERR syntax error"
@@ -219,10 +219,10 @@ func (c *client) call(args [][]byte) {
 	}
 	s.stats.commands++
 	c.last = cmd
-	c.db.now = s.now
+	c.db.Now = s.now
 	before := len(c.out.Buf)
 	if s.aof != nil {
-		s.aof.call(c, cmd, args)
+		c.callLogged(cmd, args)
 	} else {
 		cmd.proc(c, args)
 	}
@@ -258,7 +258,7 @@ func (c *client) lookup(args [][]byte) *command {
 		}
 		cmd = sub
 	}
-	if cmd.proc == nil || len(args) != cmd.arity && (cmd.arity > 0 || len(args) < -cmd.arity) {
+	if cmd.proc == nil || !cmd.takes(len(args)) {
 		c.wrongArity(cmd.name)
 		return nil
 	}
@@ -285,7 +285,7 @@ func (c *client) refusal(cmd *command) string {
 // about. Holes in it, buffers and what waits for the garbage collector come on top.
 func (s *server) memory() (n int64) {
 	for _, db := range s.dbs {
-		n += int64(db.used())
+		n += int64(db.Used())
 	}
 	return n
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aeloop/ae/examples/kv/store"
 )
 
 // commandTests are commands, each followed by its reply as it is on the wire,
@@ -682,10 +685,10 @@ func TestKeysNobodyAsksForAreRemovedByATimeEvent(t *testing.T) {
 
 	db := s.dbs[3]
 	for i := range n {
-		db.set(fmt.Appendf(nil, "key:%d", i), []byte("v"), clock.now.Load()+100)
+		db.Set(fmt.Appendf(nil, "key:%d", i), store.Copy([]byte("v")), clock.now.Load()+100)
 	}
-	if wait := s.expireKeys(s.el, 0); db.count != n || wait < 100*time.Millisecond {
-		t.Errorf("before their time: %d keys, next look in %v", db.count, wait)
+	if wait := s.expireKeys(s.el, 0); db.Len() != n || wait < 100*time.Millisecond {
+		t.Errorf("before their time: %d keys, next look in %v", db.Len(), wait)
 	}
 
 	clock.advance(time.Second)
@@ -693,8 +696,8 @@ func TestKeysNobodyAsksForAreRemovedByATimeEvent(t *testing.T) {
 	for wait := time.Duration(0); wait < 100*time.Millisecond; runs++ {
 		wait = s.expireKeys(s.el, 0)
 	}
-	if db.count != 0 || runs < 2 {
-		t.Errorf("%d keys are left after %d runs", db.count, runs)
+	if db.Len() != 0 || runs < 2 {
+		t.Errorf("%d keys are left after %d runs", db.Len(), runs)
 	}
 }
 
@@ -781,5 +784,27 @@ func TestCommandDescribesTheTable(t *testing.T) {
 	}
 	if got, want := c.cmd("COMMAND DOCS"), fmt.Sprintf("*%d ", 2*top); !strings.HasPrefix(got, want) {
 		t.Errorf("COMMAND DOCS: %.40q, want %q...", got, want)
+	}
+}
+
+func TestScanSkipsWhatHasExpired(t *testing.T) {
+	clock := newClock()
+	s := startServer(t, clock.install)
+	c := dial(t, s)
+	c.cmd("SET stays v")
+	for i := range 50 {
+		c.cmd("SET gone:" + strconv.Itoa(i) + " v PX 100")
+	}
+	clock.advance(101 * time.Millisecond)
+	if got := c.cmd("SCAN 0 COUNT 1000"); got != "*2 $1 0 *1 $5 stays" {
+		t.Error(got)
+	}
+	if got := c.cmd("KEYS *"); got != "*1 $5 stays" {
+		t.Error(got)
+	}
+	for range 20 {
+		if got := c.cmd("RANDOMKEY"); got != "$5 stays" {
+			t.Error(got)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/examples/kv/aof"
 )
 
 // The settings. Each is a flag of the program and a parameter of CONFIG under the
@@ -274,6 +275,22 @@ func (v *outputLimits) Set(s string) error {
 	return nil
 }
 
+// An fsyncPolicy is the setting that says when the file is synced.
+type fsyncPolicy struct{ p *string }
+
+var fsyncPolicies = []string{string(aof.Always), string(aof.EverySec), string(aof.Never)}
+
+func (v fsyncPolicy) String() string { return text(v).String() }
+
+func (v fsyncPolicy) Set(s string) error {
+	s = strings.ToLower(s)
+	if !slices.Contains(fsyncPolicies, s) {
+		return errors.New("argument(s) must be one of the following: everysec, always, no")
+	}
+	*v.p = s
+	return nil
+}
+
 // CONFIG.
 
 func configGetCommand(c *client, args [][]byte) {
@@ -302,7 +319,7 @@ func configGetCommand(c *client, args [][]byte) {
 func configResetstatCommand(c *client, args [][]byte) {
 	c.srv.stats = statistics{}
 	for _, db := range c.srv.dbs {
-		db.expired = 0
+		db.Expired = 0
 	}
 	c.out.Status("OK")
 }
@@ -311,7 +328,7 @@ func configResetstatCommand(c *client, args [][]byte) {
 // are needed.
 func (s *server) configured() {
 	if s.aof != nil {
-		s.aof.syncLater()
+		s.aof.SyncLater()
 	}
 }
 

@@ -186,53 +186,6 @@ func TestHalfACommandDoesNotStayInTheFile(t *testing.T) {
 	}
 }
 
-// limitFiles keeps the files of this process from growing beyond n bytes.
-func limitFiles(t *testing.T, n uint64) {
-	t.Helper()
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestWhereverTheDiskIsFullTheFileIsWhole(t *testing.T) {
-	if os.Getenv("KV_TEST_ALONE") == "" {
-		// The limit is one of the process, and go test writes files too.
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), "KV_TEST_ALONE=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
-		return
-	}
-
-	for n := 0; ; n++ {
-		l := openLogged(t, tempFile(t))
-		l.cmd("SET a 1")
-		whole := l.size()
-
-		limitFiles(t, uint64(whole)+uint64(n))
-		l.c.execute([]byte(array("MSET", "b", "1", "c", array("SET", "d", "1"))))
-		l.beforeSleep(l.el)
-		got, failed := l.size(), l.aof.err != nil
-		limitFiles(t, unix.RLIM_INFINITY)
-		if failed && got != whole {
-			t.Fatalf("room for %d bytes: the file has %d, its commands %d", n, got, whole)
-		}
-
-		// Now there is room: all of it is written, and once.
-		l.aof.retry(l.el, 0)
-		want := contents(l.server)
-		l = l.reopened()
-		if got := contents(l.server); len(want) != 3 || fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("room for %d bytes: %v, want %v", n, got, want)
-		}
-		l.close()
-		if !failed {
-			break
-		}
-	}
-}
-
 // history makes a file of which most is not needed.
 func history(t *testing.T, path string) {
 	t.Helper()
@@ -302,57 +255,6 @@ func TestAFileThatCannotBeCompactedIsUsedAsItIs(t *testing.T) {
 	}
 }
 
-// written returns how many bytes this process has given to write.
-func written(t *testing.T) (n int) {
-	t.Helper()
-	counts, err := os.ReadFile("/proc/self/io")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscanf(string(counts[strings.Index(string(counts), "wchar:"):]), "wchar: %d", &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// After a sync that failed all is written anew. While there is no room for a
-// second copy, to find that out must not take as long as to write one. (34)
-func TestWithoutRoomForASecondCopyNoneIsBegun(t *testing.T) {
-	const values = 20
-	dir := smallDisk(t, 32<<20)
-	l := openLogged(t, filepath.Join(dir, "kv.aof"))
-	defer l.close()
-	for i := range values {
-		l.cmd(fmt.Sprintf("SET key:%d %s", i, strings.Repeat("v", 1<<20)))
-	}
-	for i := range 1000 {
-		l.cmd(fmt.Sprintf("SET small:%d %d", i, i))
-	}
-	l.aof.broken = true
-	l.aof.fail(unix.EIO)
-
-	before := written(t)
-	for range 10 {
-		if l.aof.retry(l.el, 0); l.aof.err == nil {
-			t.Fatal("a disk of 32 MiB has room for twice 20")
-		}
-	}
-	if n := written(t) - before; n > 1<<20 {
-		t.Errorf("%d bytes were written in vain", n)
-	}
-
-	l.cmd("FLUSHALL") // is refused
-	for i := range values {
-		l.dbs[0].del(fmt.Appendf(nil, "key:%d", i))
-	}
-	if l.aof.retry(l.el, 0); l.aof.err != nil {
-		t.Error("it does not recover:", l.aof.err)
-	}
-	if got := contents(l.server); len(got) != 1000 {
-		t.Errorf("%d keys", len(got))
-	}
-}
-
 // A fillWriter writes until its connection ends, and knows what was acknowledged.
 type fillWriter struct {
 	id    int
@@ -404,7 +306,8 @@ func TestNothingAcknowledgedIsLostWhenTheDiskFills(t *testing.T) {
 			t.Run(fmt.Sprint(policy, " ", sig), func(t *testing.T) {
 				dir := smallDisk(t, 4<<20)
 				acked, refused := 0, 0
-				for n := range (disks + 3) / 4 {
+				rounds := (disks + 3) / 4
+				for n := 0; n < rounds || (acked == 0 || refused == 0) && n < rounds+20; n++ { // by chance it may take longer
 					a, r := fillDisk(t, dir, policy, sig, n%2 == 1)
 					acked, refused = acked+a, refused+r
 					if t.Failed() {

@@ -97,7 +97,7 @@ func infoMemory(s *server, b *strings.Builder) {
 	runtime.ReadMemStats(&m)
 	held, output := 0, 0
 	for _, db := range s.dbs {
-		held += db.memory()
+		held += db.Memory()
 	}
 	for _, c := range s.clients {
 		output += cap(c.out.Buf) + cap(c.rest) + c.req.Size()
@@ -114,7 +114,7 @@ func infoMemory(s *server, b *strings.Builder) {
 func infoStats(s *server, b *strings.Builder) {
 	expired := int64(0)
 	for _, db := range s.dbs {
-		expired += db.expired
+		expired += db.Expired
 	}
 	st := &s.stats
 	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\ninstantaneous_ops_per_sec:%d\r\n",
@@ -138,8 +138,8 @@ func infoCPU(s *server, b *strings.Builder) {
 
 func infoKeyspace(s *server, b *strings.Builder) {
 	for i, db := range s.dbs {
-		if db.count > 0 {
-			fmt.Fprintf(b, "db%d:keys=%d,expires=%d,avg_ttl=0\r\n", i, db.count, db.expiring)
+		if db.Len() > 0 {
+			fmt.Fprintf(b, "db%d:keys=%d,expires=%d,avg_ttl=0\r\n", i, db.Len(), db.Expiring())
 		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/examples/kv/store"
 )
 
 // The commands on keys, whatever their values are.
@@ -12,7 +14,7 @@ import (
 func delCommand(c *client, args [][]byte) {
 	n := int64(0)
 	for _, key := range args[1:] {
-		if c.db.del(key) {
+		if c.db.Delete(key) {
 			n++
 		}
 	}
@@ -22,7 +24,7 @@ func delCommand(c *client, args [][]byte) {
 func existsCommand(c *client, args [][]byte) {
 	n := int64(0)
 	for _, key := range args[1:] {
-		if c.db.exists(key) {
+		if c.db.Exists(key) {
 			n++
 		}
 	}
@@ -30,15 +32,15 @@ func existsCommand(c *client, args [][]byte) {
 }
 
 func typeCommand(c *client, args [][]byte) {
-	if c.db.exists(args[1]) {
+	if c.db.Exists(args[1]) {
 		c.out.Status("string")
 	} else {
 		c.out.Status("none")
 	}
 }
 
-func expireCommand(c *client, args [][]byte)    { c.expire(args, "expire", true, c.db.now) }
-func pexpireCommand(c *client, args [][]byte)   { c.expire(args, "pexpire", false, c.db.now) }
+func expireCommand(c *client, args [][]byte)    { c.expire(args, "expire", true, c.db.Now) }
+func pexpireCommand(c *client, args [][]byte)   { c.expire(args, "pexpire", false, c.db.Now) }
 func expireatCommand(c *client, args [][]byte)  { c.expire(args, "expireat", true, 0) }
 func pexpireatCommand(c *client, args [][]byte) { c.expire(args, "pexpireat", false, 0) }
 
@@ -61,15 +63,15 @@ func (c *client) expire(args [][]byte, command string, seconds bool, base int64)
 	}
 
 	key := args[1]
-	before, exists := c.db.expiry(key)
+	before, exists := c.db.Expiry(key)
 	switch {
 	case !exists || !cond.met(before, when):
 		c.out.Integer(0)
-	case when <= c.db.now:
-		c.db.del(key)
+	case when <= c.db.Now:
+		c.db.Delete(key)
 		c.out.Integer(1)
 	default:
-		c.db.expire(key, when)
+		c.db.Expire(key, when)
 		c.out.Integer(1)
 	}
 }
@@ -117,15 +119,15 @@ func (c *client) parseExpire(args [][]byte) (o expireCondition, ok bool) {
 	return o, true
 }
 
-func ttlCommand(c *client, args [][]byte)         { c.replyTime(args[1], 1000, c.db.now) }
-func pttlCommand(c *client, args [][]byte)        { c.replyTime(args[1], 1, c.db.now) }
+func ttlCommand(c *client, args [][]byte)         { c.replyTime(args[1], 1000, c.db.Now) }
+func pttlCommand(c *client, args [][]byte)        { c.replyTime(args[1], 1, c.db.Now) }
 func expiretimeCommand(c *client, args [][]byte)  { c.replyTime(args[1], 1000, 0) }
 func pexpiretimeCommand(c *client, args [][]byte) { c.replyTime(args[1], 1, 0) }
 
 // replyTime replies with the time at which a key expires, counted from base in
 // units of so many milliseconds; -1 if it does not expire, -2 if there is none.
 func (c *client) replyTime(key []byte, unit, base int64) {
-	when, ok := c.db.expiry(key)
+	when, ok := c.db.Expiry(key)
 	switch {
 	case !ok:
 		c.out.Integer(-2)
@@ -137,11 +139,11 @@ func (c *client) replyTime(key []byte, unit, base int64) {
 }
 
 func persistCommand(c *client, args [][]byte) {
-	if when, ok := c.db.expiry(args[1]); !ok || when == 0 {
+	if when, ok := c.db.Expiry(args[1]); !ok || when == 0 {
 		c.out.Integer(0)
 		return
 	}
-	c.db.expire(args[1], 0)
+	c.db.Expire(args[1], 0)
 	c.out.Integer(1)
 }
 
@@ -152,7 +154,7 @@ func renameCommand(c *client, args [][]byte) {
 }
 
 func renamenxCommand(c *client, args [][]byte) {
-	if c.db.exists(args[1]) && c.db.exists(args[2]) {
+	if c.db.Exists(args[1]) && c.db.Exists(args[2]) {
 		c.out.Integer(0)
 	} else if c.rename(args[1], args[2]) {
 		c.out.Integer(1)
@@ -161,42 +163,23 @@ func renamenxCommand(c *client, args [][]byte) {
 
 // rename replies with an error if there is no such key.
 func (c *client) rename(from, to []byte) bool {
-	value, ok := c.db.get(from)
+	ok := c.db.Rename(from, to)
 	if !ok {
 		c.out.Error("ERR no such key")
-		return false
 	}
-	if string(from) == string(to) {
-		return true
-	}
-
-	when, _ := c.db.expiry(from)
-	if len(value) < resp.BigArg {
-		c.srv.scratch = append(c.srv.scratch[:0], value...)
-		value = c.srv.scratch
-	}
-	c.db.del(from)
-	c.db.set(to, value, when)
-	return true
+	return ok
 }
 
-func keysCommand(c *client, args [][]byte) {
-	c.replyKeys(c.db.all(), args[1])
-}
+func keysCommand(c *client, args [][]byte) { c.replyKeys(c.db.All(), args[1]) }
 
-// replyKeys replies with the keys that match a pattern and have not expired.
-func (c *client) replyKeys(refs []ref, pattern []byte) {
-	all := string(pattern) == "*"
-	wanted := refs[:0]
+// replyKeys replies with the keys that match a pattern.
+func (c *client) replyKeys(refs []store.Ref, pattern []byte) {
+	if string(pattern) != "*" {
+		refs = slices.DeleteFunc(refs, func(at store.Ref) bool { return !match(pattern, c.db.Key(at), false) })
+	}
+	c.out.Array(len(refs))
 	for _, at := range refs {
-		r := c.db.record(at)
-		if !c.db.isExpired(r) && (all || match(pattern, r.key(), false)) {
-			wanted = append(wanted, at)
-		}
-	}
-	c.out.Array(len(wanted))
-	for _, at := range wanted {
-		c.out.Bulk(c.db.record(at).key())
+		c.out.Bulk(c.db.Key(at))
 	}
 }
 
@@ -234,7 +217,7 @@ func scanCommand(c *client, args [][]byte) {
 		}
 	}
 
-	next, refs := c.db.scan(cursor, int(min(count, math.MaxInt32/10)))
+	next, refs := c.db.Scan(cursor, int(min(count, math.MaxInt32/10)))
 	if others {
 		refs = nil
 	}
@@ -244,18 +227,18 @@ func scanCommand(c *client, args [][]byte) {
 }
 
 func randomkeyCommand(c *client, args [][]byte) {
-	if at := c.db.random(); at != 0 {
-		c.out.Bulk(c.db.record(at).key())
+	if key, ok := c.db.Random(); ok {
+		c.out.Bulk(key)
 	} else {
 		c.out.Null()
 	}
 }
 
-func dbsizeCommand(c *client, args [][]byte) { c.out.Integer(int64(c.db.count)) }
+func dbsizeCommand(c *client, args [][]byte) { c.out.Integer(int64(c.db.Len())) }
 
 func flushdbCommand(c *client, args [][]byte) {
 	if c.parseFlush(args) {
-		c.db.flush()
+		c.db.Flush()
 		c.out.Status("OK")
 	}
 }
@@ -263,7 +246,7 @@ func flushdbCommand(c *client, args [][]byte) {
 func flushallCommand(c *client, args [][]byte) {
 	if c.parseFlush(args) {
 		for _, db := range c.srv.dbs {
-			db.flush()
+			db.Flush()
 		}
 		c.out.Status("OK")
 	}

@@ -11,10 +11,11 @@
 // flushAll writes the outputs; and only a client whose socket could not take all
 // of its output waits to become writable.
 //
-// This file has how the server starts and ends. The others: commands.go the table of commands and their execution, strings.go,
-// keys.go, clients.go and pubsub.go what they do, db.go and memory.go the data,
-// aof.go and aof_load.go its copy on disk, config.go the settings, info.go,
-// slowlog.go and messages.go what the server says about itself, glob.go the patterns.
+// This file has how the server starts and ends. The others: commands.go is the
+// table of commands and their execution, strings.go, keys.go, clients.go and
+// pubsub.go what they do, persist.go how replies wait for the file, config.go the
+// settings, info.go, slowlog.go and messages.go what the server says about itself,
+// glob.go the patterns. The data is package store, its copy on disk package aof.
 package main
 
 import (
@@ -137,7 +138,8 @@ func (s *server) listen(addr string) (err error) {
 // of the append-only file.
 func (s *server) close() (err error) {
 	if s.aof != nil {
-		err = s.aof.close()
+		err = s.aof.Close()
+		s.settle()
 	}
 	s.flushAll()
 	for len(s.clients) > 0 {

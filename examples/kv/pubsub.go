@@ -179,7 +179,7 @@ func (s *server) feedMonitors(c *client, args [][]byte) {
 	}
 	now := s.clock().UnixMicro()
 	line := strconv.FormatInt(now/1e6, 10) + "." + strconv.FormatInt(1e6+now%1e6, 10)[1:]
-	b := append([]byte(line), " ["+strconv.Itoa(c.db.index)+" "+peer+"]"...)
+	b := append([]byte(line), " ["+strconv.Itoa(c.db.Index)+" "+peer+"]"...)
 	for _, arg := range args {
 		b = appendQuoted(append(b, ' '), arg)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/examples/kv/aof"
+	"github.com/aeloop/ae/examples/kv/store"
 )
 
 const (
@@ -47,8 +49,8 @@ type server struct {
 
 	commands []*command // without the subcommands
 	byName   map[string]*command
-	dbs      [databases]*db
-	aof      *aof // nil without one
+	dbs      [databases]*store.DB
+	aof      *aof.File // nil without one
 
 	clients []*client
 	pending []*client // those with output that was not tried to write yet, or must not be
@@ -107,8 +109,8 @@ func newServer(cfg *config) (*server, error) {
 	}
 	s.addCommands(commandTable())
 	for i := range s.dbs {
-		s.dbs[i] = newDB()
-		s.dbs[i].index = i
+		s.dbs[i] = store.New()
+		s.dbs[i].Index = i
 	}
 
 	el.AddBeforeSleep(s.beforeSleep)
@@ -133,14 +135,14 @@ func (s *server) returnMemory(*ae.EventLoop, ae.TimeEventID) time.Duration {
 
 	held, gone := 0, 0
 	for _, db := range s.dbs {
-		held += db.values()
-		gone += db.most - db.values()
+		held += db.Values()
+		gone += db.Shrunk()
 	}
 	going := held < s.held
 	s.held = held
 	if !going && gone >= max(much, held/8) {
 		for _, db := range s.dbs {
-			db.most = db.values()
+			db.Forget()
 		}
 		go debug.FreeOSMemory()
 	}
@@ -153,8 +155,8 @@ func (s *server) expireKeys(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	wait := 100 * time.Millisecond
 	s.readClock()
 	for _, db := range s.dbs {
-		db.now = s.now
-		if db.sweep() {
+		db.Now = s.now
+		if db.Sweep() {
 			wait = 2 * time.Millisecond
 		}
 	}
@@ -214,7 +216,7 @@ type client struct {
 	id    int64
 	fd    int // -1 when closed
 	index int // in srv.clients
-	db    *db
+	db    *store.DB
 
 	name            string
 	library         [2]string // name and version of the client's software
@@ -386,8 +388,8 @@ func (c *client) queue() {
 // beforeSleep makes sure that no reply leaves before its command is in the
 // append-only file.
 func (s *server) beforeSleep(*ae.EventLoop) {
-	if s.aof != nil {
-		s.aof.save()
+	if s.aof != nil && s.aof.Save() {
+		s.settle()
 	}
 	s.flushAll()
 }

@@ -7,15 +7,25 @@ import (
 	"strings"
 
 	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/examples/kv/store"
 )
 
 // The commands on strings.
+
+// value returns an argument as what is to be stored. If the parser has given it a
+// buffer of its own, that is.
+func (c *client) value(args [][]byte, i int) store.Value {
+	if c.req.Own(i) {
+		return store.Own(args[i])
+	}
+	return store.Copy(args[i])
+}
 
 func getCommand(c *client, args [][]byte) { c.replyValue(args[1]) }
 
 // replyValue replies with the value of key.
 func (c *client) replyValue(key []byte) {
-	value, ok := c.db.get(key)
+	value, ok := c.db.Get(key)
 	if !ok {
 		c.srv.stats.misses++
 		c.out.Null()
@@ -28,7 +38,7 @@ func (c *client) replyValue(key []byte) {
 // setOptions are what may follow SET key value.
 type setOptions struct {
 	onlyNew, onlyOld, get bool
-	when                  int64 // as db.set takes it
+	when                  int64 // as DB.Set takes it
 }
 
 func setCommand(c *client, args [][]byte) {
@@ -41,7 +51,7 @@ func setCommand(c *client, args [][]byte) {
 		c.replyValue(args[1])
 	}
 	if opt.onlyNew || opt.onlyOld {
-		if c.db.exists(args[1]) != opt.onlyOld {
+		if c.db.Exists(args[1]) != opt.onlyOld {
 			if !opt.get {
 				c.out.Null()
 			}
@@ -49,7 +59,7 @@ func setCommand(c *client, args [][]byte) {
 		}
 	}
 
-	c.db.set(args[1], args[2], opt.when)
+	c.db.Set(args[1], c.value(args, 2), opt.when)
 	if !opt.get {
 		c.out.Status("OK")
 	}
@@ -69,8 +79,8 @@ func (c *client) parseSet(args [][]byte) (opt setOptions, ok bool) {
 		case resp.Is(arg, "GET"):
 			opt.get = true
 		case resp.Is(arg, "KEEPTTL") && expire == nil:
-			opt.when = keepTTL
-		case isTimeOption(arg, unit) && opt.when != keepTTL && i+1 < len(args):
+			opt.when = store.KeepTTL
+		case isTimeOption(arg, unit) && opt.when != store.KeepTTL && i+1 < len(args):
 			unit, expire = timeOption(arg), args[i+1]
 			i++
 		default:
@@ -86,9 +96,9 @@ func (c *client) parseSet(args [][]byte) (opt setOptions, ok bool) {
 }
 
 func setnxCommand(c *client, args [][]byte) {
-	isNew := !c.db.exists(args[1])
+	isNew := !c.db.Exists(args[1])
 	if isNew {
-		c.db.set(args[1], args[2], 0)
+		c.db.Set(args[1], c.value(args, 2), 0)
 	}
 	c.out.Bool(isNew)
 }
@@ -98,19 +108,19 @@ func psetexCommand(c *client, args [][]byte) { c.setUntil(args, "PX", "psetex") 
 
 func (c *client) setUntil(args [][]byte, unit, command string) {
 	if when, ok := c.expiryTime(unit, args[2], command); ok {
-		c.db.set(args[1], args[3], when)
+		c.db.Set(args[1], c.value(args, 3), when)
 		c.out.Status("OK")
 	}
 }
 
 func getsetCommand(c *client, args [][]byte) {
 	c.replyValue(args[1])
-	c.db.set(args[1], args[2], 0)
+	c.db.Set(args[1], c.value(args, 2), 0)
 }
 
 func getdelCommand(c *client, args [][]byte) {
 	c.replyValue(args[1])
-	c.db.del(args[1])
+	c.db.Delete(args[1])
 }
 
 func getexCommand(c *client, args [][]byte) {
@@ -131,7 +141,7 @@ func getexCommand(c *client, args [][]byte) {
 	}
 
 	key := args[1]
-	before, exists := c.db.expiry(key)
+	before, exists := c.db.Expiry(key)
 	if !exists {
 		c.replyValue(key)
 		return
@@ -145,12 +155,12 @@ func getexCommand(c *client, args [][]byte) {
 	}
 	c.replyValue(key)
 	switch {
-	case expire != nil && when <= c.db.now:
-		c.db.del(key)
+	case expire != nil && when <= c.db.Now:
+		c.db.Delete(key)
 	case expire != nil:
-		c.db.expire(key, when)
+		c.db.Expire(key, when)
 	case persist && before != 0:
-		c.db.expire(key, 0)
+		c.db.Expire(key, 0)
 	}
 }
 
@@ -179,7 +189,7 @@ func (c *client) expiryTime(option string, arg []byte, command string) (when int
 		return 0, false
 	}
 
-	base := c.db.now
+	base := c.db.Now
 	if option == "EXAT" || option == "PXAT" {
 		base = 0
 	}
@@ -218,7 +228,7 @@ func msetCommand(c *client, args [][]byte) {
 		return
 	}
 	for i := 1; i < len(args); i += 2 {
-		c.db.set(args[i], args[i+1], 0)
+		c.db.Set(args[i], c.value(args, i+1), 0)
 	}
 	c.out.Status("OK")
 }
@@ -230,13 +240,13 @@ func msetnxCommand(c *client, args [][]byte) {
 		return
 	}
 	for i := 1; i < len(args); i += 2 {
-		if c.db.exists(args[i]) {
+		if c.db.Exists(args[i]) {
 			c.out.Integer(0)
 			return
 		}
 	}
 	for i := 1; i < len(args); i += 2 {
-		c.db.set(args[i], args[i+1], 0)
+		c.db.Set(args[i], c.value(args, i+1), 0)
 	}
 	c.out.Integer(1)
 }
@@ -244,32 +254,16 @@ func msetnxCommand(c *client, args [][]byte) {
 const errTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
 func appendStringCommand(c *client, args [][]byte) {
-	value, _ := c.db.get(args[1])
+	value, _ := c.db.Get(args[1])
 	if len(value)+len(args[2]) > resp.MaxBulk {
 		c.out.Error(errTooLong)
 		return
 	}
-	c.change(args[1], value, len(value), args[2])
-}
-
-// change writes part into a value at an offset, and replies with the new length.
-func (c *client) change(key, value []byte, offset int, part []byte) {
-	if need := offset + len(part); need > len(value) {
-		if need < resp.BigArg {
-			value = append(c.srv.scratch[:0], value...)
-			c.srv.scratch = value
-		}
-		// A big value has a slice of its own, with room to grow: what is appended
-		// to it in small pieces is not copied again for each of them.
-		value = append(value, make([]byte, need-len(value))...)
-	}
-	copy(value[offset:], part)
-	c.db.set(key, value, keepTTL)
-	c.out.Integer(int64(len(value)))
+	c.out.Integer(int64(c.db.Patch(args[1], len(value), args[2])))
 }
 
 func strlenCommand(c *client, args [][]byte) {
-	value, _ := c.db.get(args[1])
+	value, _ := c.db.Get(args[1])
 	c.out.Integer(int64(len(value)))
 }
 
@@ -281,7 +275,7 @@ func getrangeCommand(c *client, args [][]byte) {
 		return
 	}
 
-	value, _ := c.db.get(args[1])
+	value, _ := c.db.Get(args[1])
 	n := int64(len(value))
 	if start < 0 && end < 0 && start > end {
 		n = 0
@@ -311,14 +305,14 @@ func setrangeCommand(c *client, args [][]byte) {
 		return
 	}
 
-	value, _ := c.db.get(args[1])
+	value, _ := c.db.Get(args[1])
 	switch {
 	case len(args[3]) == 0:
 		c.out.Integer(int64(len(value)))
 	case offset > resp.MaxBulk-int64(len(args[3])):
 		c.out.Error(errTooLong)
 	default:
-		c.change(args[1], value, int(offset), args[3])
+		c.out.Integer(int64(c.db.Patch(args[1], int(offset), args[3])))
 	}
 }
 
@@ -349,8 +343,8 @@ func decrbyCommand(c *client, args [][]byte) {
 // add adds delta to the number in key; there is a 0 where there is no key.
 func (c *client) add(key []byte, delta int64) {
 	var n int64
-	at := c.db.seek(key)
-	if value, ok := c.db.valueAt(at); ok {
+	at := c.db.Seek(key)
+	if value, ok := c.db.ValueAt(at); ok {
 		if n, ok = resp.ParseInt(value); !ok {
 			c.out.Error(errNotInteger)
 			return
@@ -363,14 +357,14 @@ func (c *client) add(key []byte, delta int64) {
 
 	n += delta
 	c.srv.digits = strconv.AppendInt(c.srv.digits[:0], n, 10)
-	c.db.setAt(at, key, c.srv.digits, keepTTL)
+	c.db.SetAt(at, key, store.Copy(c.srv.digits), store.KeepTTL)
 	c.out.Integer(n)
 }
 
 // incrbyfloatCommand computes as Redis does on amd64, in the 80-bit numbers of C's
 // long double: 64 bits of precision. Hexadecimal numbers are not understood.
 func incrbyfloatCommand(c *client, args [][]byte) {
-	value, exists := c.db.get(args[1])
+	value, exists := c.db.Get(args[1])
 	if !exists {
 		value = []byte("0")
 	}
@@ -390,7 +384,7 @@ func incrbyfloatCommand(c *client, args [][]byte) {
 	if sum == "-0" {
 		sum = "0"
 	}
-	c.db.set(args[1], []byte(sum), keepTTL)
+	c.db.Set(args[1], store.Copy([]byte(sum)), store.KeepTTL)
 	c.out.Text(sum)
 }
 

@@ -1,4 +1,4 @@
-package main
+package aof
 
 import (
 	"bufio"
@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/aeloop/ae/examples/internal/resp"
 )
 
-// A loader executes the commands in an append-only file. What it finds there
+// loader executes the commands in an append-only file. What it finds there
 // that is not whole it tells apart:
 //
 //   - A file that ends in the middle of a command, or between MULTI and EXEC, was
@@ -26,7 +25,7 @@ type loader struct {
 	at    int64 // how far it is read
 	args  [][]byte
 	multi [][][]byte // the commands since MULTI, or nil
-	c     *client    // who executes them
+	cmds  Commands
 }
 
 // errShort means that the file ends here and should not.
@@ -35,15 +34,15 @@ var errShort = errors.New("the file ends in the middle of a command")
 // load executes the file, cuts it where it is whole, and returns its size. The
 // clock stands at 1970 meanwhile, for no key to expire before the commands that
 // came in its lifetime: what the file says about it is in the file.
-func (a *aof) load() (size int64, err error) {
-	info, err := a.file.Stat()
+func (f *File) load() (size int64, err error) {
+	info, err := f.file.Stat()
 	if err != nil {
 		return 0, err
 	}
 	l := &loader{
-		r:    bufio.NewReaderSize(a.file, 1<<20),
+		r:    bufio.NewReaderSize(f.file, 1<<20),
 		size: info.Size(),
-		c:    &client{srv: a.srv, fd: -1, db: a.srv.dbs[0]},
+		cmds: f.cfg.Commands,
 	}
 
 	whole := int64(0) // how far there is nothing but whole commands
@@ -53,10 +52,10 @@ func (a *aof) load() (size int64, err error) {
 			err = l.execute()
 		}
 		switch {
-		case err == errShort && l.hasCommandBehind(a.file, at):
-			return 0, corrupt(a.path, at, errors.New("a length in it goes beyond commands that follow"))
+		case err == errShort && l.hasCommandBehind(f.file, at):
+			return 0, corrupt(f.cfg.Path, at, errors.New("a length in it goes beyond commands that follow"))
 		case err != nil && err != errShort:
-			return 0, corrupt(a.path, at, err)
+			return 0, corrupt(f.cfg.Path, at, err)
 		case err == nil && l.multi == nil:
 			whole = l.at
 		}
@@ -65,12 +64,12 @@ func (a *aof) load() (size int64, err error) {
 		return l.size, nil
 	}
 
-	a.srv.log.Warn("the append-only file ends in the middle of a command, which is cut off",
-		"file", a.path, "offset", whole, "bytes", l.size-whole)
-	if err := a.file.Truncate(whole); err != nil {
+	f.cfg.Logger.Warn("the append-only file ends in the middle of a command, which is cut off",
+		"file", f.cfg.Path, "offset", whole, "bytes", l.size-whole)
+	if err := f.file.Truncate(whole); err != nil {
 		return 0, err
 	}
-	return whole, a.file.Sync()
+	return whole, f.file.Sync()
 }
 
 func corrupt(path string, at int64, why error) error {
@@ -135,8 +134,8 @@ func (l *loader) header(kind byte, limit int) (n int, err error) {
 	return n, nil
 }
 
-// argument reads one argument. Its memory is used again for the next command,
-// except that a large one becomes the database's.
+// argument reads one argument. Its memory is used again for the next command, unless
+// it is a lot.
 func (l *loader) argument() ([]byte, error) {
 	n, err := l.header('$', resp.MaxBulk)
 	if err != nil {
@@ -158,8 +157,9 @@ func (l *loader) argument() ([]byte, error) {
 }
 
 func (l *loader) room(n int) []byte {
-	if i := len(l.args); n < resp.BigArg && i < cap(l.args) {
-		if old := l.args[: i+1 : i+1][i]; cap(old) < resp.BigArg {
+	const keep = 64 << 10
+	if i := len(l.args); n <= keep && i < cap(l.args) {
+		if old := l.args[: i+1 : i+1][i]; cap(old) <= keep {
 			return slices.Grow(old[:0], n)[:n]
 		}
 	}
@@ -181,7 +181,7 @@ func (l *loader) execute() error {
 			}
 		}
 	case l.multi != nil:
-		if err := l.check(l.args); err != nil {
+		if err := l.cmds.Check(l.args); err != nil {
 			return err // now: if this was an EXEC, there may be no other
 		}
 		args := make([][]byte, 0, len(l.args))
@@ -195,28 +195,11 @@ func (l *loader) execute() error {
 	return nil
 }
 
-// check tells what is wrong with a command before it is executed.
-func (l *loader) check(args [][]byte) error {
-	cmd := l.c.srv.find("", args[0])
-	switch {
-	case cmd == nil || !cmd.write && cmd.name != "select":
-		return fmt.Errorf("%q is no command that changes data", clip(args[0], 64))
-	case len(args) != cmd.arity && (cmd.arity > 0 || len(args) < -cmd.arity):
-		return fmt.Errorf("wrong number of arguments for %q", cmd.name)
-	}
-	return nil
-}
-
 func (l *loader) call(args [][]byte) error {
-	if err := l.check(args); err != nil {
+	if err := l.cmds.Check(args); err != nil {
 		return err
 	}
-	l.c.out.Buf = l.c.out.Buf[:0]
-	l.c.srv.find("", args[0]).proc(l.c, args)
-	if reply := l.c.out.Buf; len(reply) > 0 && reply[0] == '-' {
-		return errors.New(strings.TrimSpace(string(reply[1:])))
-	}
-	return nil
+	return l.cmds.Execute(args)
 }
 
 // hasCommandBehind reports whether there is a command inside the one at offset at.
@@ -232,7 +215,7 @@ func (l *loader) hasCommandBehind(file io.ReaderAt, at int64) bool {
 			return false
 		}
 		name := bytes.TrimSuffix(line, []byte("\r\n"))
-		if before == [2]byte{'*', '$'} && l.c.srv.find("", name) != nil {
+		if before == [2]byte{'*', '$'} && l.cmds.Known(name) {
 			return true
 		}
 

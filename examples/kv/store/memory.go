@@ -1,16 +1,15 @@
-package main
+package store
 
 import (
+	"bytes"
 	"encoding/binary"
-
-	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // Where the keys of a db are kept: records in chunks, and the expiry table. The
-// comment of type db says why.
+// comment of type DB says why.
 
-// A ref is the number of a chunk and an offset in it.
-type ref uint64
+// Ref is the number of a chunk and an offset in it.
+type Ref uint64
 
 type chunk struct {
 	mem  []byte
@@ -19,26 +18,26 @@ type chunk struct {
 }
 
 type expiry struct {
-	at   ref
+	at   Ref
 	when int64 // milliseconds since 1970
 }
 
 // The records.
 
-// A record begins with its header: next ref, bytes in all, number of its expiry
+// A record begins with its header: next Ref, bytes in all, number of its expiry
 // entry or 0, length of key and of value.
 type record []byte
 
 const (
 	headerSize = 24
 	freed      = 1 << 31 // in the length of the value: the record is not in use
-	isBig      = 1 << 30 // likewise: the value is a number in db.big
+	isBig      = 1 << 30 // likewise: the value is a number in DB.big
 )
 
 var order = binary.LittleEndian
 
-func (r record) next() ref          { return ref(order.Uint64(r)) }
-func (r record) setNext(at ref)     { order.PutUint64(r, uint64(at)) }
+func (r record) next() Ref          { return Ref(order.Uint64(r)) }
+func (r record) setNext(at Ref)     { order.PutUint64(r, uint64(at)) }
 func (r record) size() int          { return int(order.Uint32(r[8:])) }
 func (r record) expiry() uint32     { return order.Uint32(r[12:]) }
 func (r record) setExpiry(i uint32) { order.PutUint32(r[12:], i) }
@@ -58,22 +57,22 @@ func (r record) init(size int, key []byte) {
 // recordSize returns the size of a record: a multiple of 8, so that a short
 // value can grow a little in its place.
 func recordSize(key, value int) int {
-	if value >= resp.BigArg {
+	if value >= big {
 		value = 4
 	}
 	return (headerSize + key + value + 7) &^ 7
 }
 
-func (d *db) record(at ref) record { return d.chunks[at>>32].mem[uint32(at):] }
+func (d *DB) record(at Ref) record { return d.chunks[at>>32].mem[uint32(at):] }
 
 // fits reports whether the record may stay where it is when it needs size bytes:
 // it must have them, and not many more than that.
-func (d *db) fits(at ref, size int) bool {
+func (d *DB) fits(at Ref, size int) bool {
 	have := d.record(at).size()
 	return size <= have && have <= 2*size+32
 }
 
-func (d *db) value(r record) []byte {
+func (d *DB) value(r record) []byte {
 	tag := r.tag()
 	room := r[headerSize+r.keyLen():]
 	if tag&isBig != 0 {
@@ -83,23 +82,25 @@ func (d *db) value(r record) []byte {
 }
 
 // store writes the value of a record that has room for it.
-func (d *db) store(at ref, value []byte) {
+func (d *DB) store(at Ref, value Value) {
 	r := d.record(at)
-	d.dropBig(r)
-
 	room := r[headerSize+r.keyLen():]
-	if len(value) < resp.BigArg {
-		r.setTag(uint32(copy(room, value)))
+	if len(value.bytes) < big {
+		d.dropBig(r)
+		r.setTag(uint32(copy(room, value.bytes)))
 		return
 	}
-
-	order.PutUint32(room, d.addBig(value))
+	if !value.own {
+		value.bytes = bytes.Clone(value.bytes) // before the old one is dropped: it may be that
+	}
+	d.dropBig(r)
+	order.PutUint32(room, d.addBig(value.bytes))
 	r.setTag(isBig)
 }
 
-// dumped returns how long the commands that make the db are at least: what is
+// Dumped returns how long the commands that make the DB are at least: what is
 // around key and value in a command is more than in a record, but for its padding.
-func (d *db) dumped() (n int64) {
+func (d *DB) Dumped() (n int64) {
 	n = int64(d.live - 7*d.count)
 	for _, value := range d.big {
 		n += int64(len(value))
@@ -107,9 +108,9 @@ func (d *db) dumped() (n int64) {
 	return n
 }
 
-func (d *db) addBig(value []byte) (i uint32) {
+func (d *DB) addBig(value []byte) (i uint32) {
 	d.bigBytes += cap(value)
-	d.most = max(d.most, d.values())
+	d.most = max(d.most, d.Values())
 	if n := len(d.bigFree); n > 0 {
 		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
 		d.big[i] = value
@@ -119,7 +120,7 @@ func (d *db) addBig(value []byte) (i uint32) {
 	return uint32(len(d.big) - 1)
 }
 
-func (d *db) dropBig(r record) {
+func (d *DB) dropBig(r record) {
 	if r.tag()&isBig == 0 {
 		return
 	}
@@ -133,23 +134,23 @@ func (d *db) dropBig(r record) {
 
 // alloc returns size bytes behind the last record of the current chunk, or of a
 // new one: as large as the record needs, if that is more than a chunk has.
-func (d *db) alloc(size int) ref {
+func (d *DB) alloc(size int) Ref {
 	c := &d.chunks[d.current]
 	if len(c.mem)-c.used < size {
 		d.current = d.addChunk(max(size, chunkSize))
 		c = &d.chunks[d.current]
 	}
 
-	at := ref(d.current)<<32 | ref(c.used)
+	at := Ref(d.current)<<32 | Ref(c.used)
 	c.used += size
 	c.live += size
 	d.live += size
 	return at
 }
 
-func (d *db) addChunk(size int) (number int) {
+func (d *DB) addChunk(size int) (number int) {
 	d.total += size
-	d.most = max(d.most, d.values())
+	d.most = max(d.most, d.Values())
 	fresh := chunk{mem: make([]byte, size)}
 	if n := len(d.vacant); n > 0 {
 		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]
@@ -161,7 +162,7 @@ func (d *db) addChunk(size int) (number int) {
 }
 
 // free gives a record back, with the value that it has elsewhere.
-func (d *db) free(at ref) {
+func (d *DB) free(at Ref) {
 	r := d.record(at)
 	d.dropBig(r)
 	r.setTag(freed)
@@ -169,7 +170,7 @@ func (d *db) free(at ref) {
 }
 
 // vacate counts a record out of its chunk, and gives back a chunk without any.
-func (d *db) vacate(at ref, size int) {
+func (d *DB) vacate(at Ref, size int) {
 	number := int(at >> 32)
 	c := &d.chunks[number]
 	c.live -= size
@@ -194,7 +195,7 @@ func (d *db) vacate(at ref, size int) {
 // compact does its share of the compaction after a change of size bytes. A chunk
 // worth emptying has at least a third of holes, so looking at four times what
 // was changed gives back more than can have been lost.
-func (d *db) compact(size int) {
+func (d *DB) compact(size int) {
 	if d.victim == 0 {
 		if d.total-d.live <= d.total/3+2*chunkSize {
 			return
@@ -203,7 +204,7 @@ func (d *db) compact(size int) {
 	}
 
 	for budget := 4*size + 256; budget > 0 && d.victim != 0; {
-		at := ref(d.victim)<<32 | ref(d.emptied)
+		at := Ref(d.victim)<<32 | Ref(d.emptied)
 		r := d.record(at)
 		size := r.size()
 		if r.tag() != freed {
@@ -215,7 +216,7 @@ func (d *db) compact(size int) {
 }
 
 // worst returns the chunk with the most holes.
-func (d *db) worst() (number int) {
+func (d *DB) worst() (number int) {
 	most := 0
 	for i := range d.chunks {
 		c := &d.chunks[i]
@@ -227,7 +228,7 @@ func (d *db) worst() (number int) {
 }
 
 // move copies a record to the current chunk and makes everything refer to it there.
-func (d *db) move(at ref, r record) {
+func (d *DB) move(at Ref, r record) {
 	h := d.hash(r.key())
 	prev, _ := d.find(h, r.key())
 
@@ -243,11 +244,11 @@ func (d *db) move(at ref, r record) {
 
 // The expiry table. Entries are numbered from 1, for 0 to mean none.
 
-func (d *db) expiryAt(i uint32) *expiry {
+func (d *DB) expiryAt(i uint32) *expiry {
 	return &d.expires[(i-1)/pageExpiries][(i-1)%pageExpiries]
 }
 
-func (d *db) setExpiry(at ref, when int64) {
+func (d *DB) setExpiry(at Ref, when int64) {
 	r := d.record(at)
 	switch i := r.expiry(); {
 	case i == 0 && when == 0:
@@ -267,7 +268,7 @@ func (d *db) setExpiry(at ref, when int64) {
 }
 
 // dropExpiry fills the place of an entry with the last one.
-func (d *db) dropExpiry(i uint32) {
+func (d *DB) dropExpiry(i uint32) {
 	last := *d.expiryAt(uint32(d.expiring))
 	*d.expiryAt(i) = last
 	d.record(last.at).setExpiry(i)
@@ -280,7 +281,7 @@ func (d *db) dropExpiry(i uint32) {
 }
 
 // moveExpiry gives the entry of one record to another of the same key.
-func (d *db) moveExpiry(from, to ref) {
+func (d *DB) moveExpiry(from, to Ref) {
 	if i := d.record(from).expiry(); i != 0 {
 		d.expiryAt(i).at = to
 		d.record(to).setExpiry(i)

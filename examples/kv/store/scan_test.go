@@ -1,11 +1,9 @@
-package main
+package store
 
 import (
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"testing"
-	"time"
 )
 
 func key(i int) []byte { return fmt.Appendf(nil, "key:%d", i) }
@@ -16,19 +14,19 @@ func TestAScanReturnsEachKeyOnceWhateverHappensToTheTable(t *testing.T) {
 	const stay = 1000
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		d := newDB()
+		d := New()
 		for i := range stay {
-			d.set(key(i), nil, 0)
+			d.Set(key(i), Copy(nil), 0)
 		}
 		others, sizes := 0, []int{0, 1, 30, 100, 3000, 20_000}
 		resize := func() {
 			for target := sizes[rnd.IntN(len(sizes))] + rnd.IntN(50); others != target; {
 				if others < target {
-					d.set(key(stay+others), nil, 0)
+					d.Set(key(stay+others), Copy(nil), 0)
 					others++
 				} else {
 					others--
-					d.del(key(stay + others))
+					d.Delete(key(stay + others))
 				}
 			}
 		}
@@ -37,9 +35,9 @@ func TestAScanReturnsEachKeyOnceWhateverHappensToTheTable(t *testing.T) {
 		seen := make(map[string]int)
 		calls := 0
 		for cursor := uint64(0); ; {
-			next, refs := d.scan(cursor, 1+rnd.IntN(200))
+			next, refs := d.Scan(cursor, 1+rnd.IntN(200))
 			for _, at := range refs {
-				seen[string(d.record(at).key())]++
+				seen[string(d.Key(at))]++
 			}
 			if cursor = next; cursor == 0 {
 				break
@@ -57,56 +55,35 @@ func TestAScanReturnsEachKeyOnceWhateverHappensToTheTable(t *testing.T) {
 }
 
 func TestAScanVisitsEveryBucketOfATableOfAnySize(t *testing.T) {
-	d := newDB()
+	d := New()
 	for n := range 1000 {
-		d.set(key(n), nil, 0)
+		d.Set(key(n), Copy(nil), 0)
 		seen := 0
 		for cursor := uint64(0); ; {
-			next, refs := d.scan(cursor, 7)
+			next, refs := d.Scan(cursor, 7)
 			seen += len(refs)
 			if cursor = next; cursor == 0 {
 				break
 			}
 		}
-		if seen != n+1 || len(d.all()) != n+1 {
-			t.Fatalf("%d of %d keys were seen, and %d of all", seen, n+1, len(d.all()))
-		}
-	}
-}
-
-func TestScanSkipsWhatHasExpired(t *testing.T) {
-	clock := newClock()
-	s := startServer(t, clock.install)
-	c := dial(t, s)
-	c.cmd("SET stays v")
-	for i := range 50 {
-		c.cmd("SET gone:" + strconv.Itoa(i) + " v PX 100")
-	}
-	clock.advance(101 * time.Millisecond)
-	if got := c.cmd("SCAN 0 COUNT 1000"); got != "*2 $1 0 *1 $5 stays" {
-		t.Error(got)
-	}
-	if got := c.cmd("KEYS *"); got != "*1 $5 stays" {
-		t.Error(got)
-	}
-	for range 20 {
-		if got := c.cmd("RANDOMKEY"); got != "$5 stays" {
-			t.Error(got)
+		if seen != n+1 || len(d.All()) != n+1 {
+			t.Fatalf("%d of %d keys were seen, and %d of all", seen, n+1, len(d.All()))
 		}
 	}
 }
 
 func TestRandomKeyReturnsEveryKeySometime(t *testing.T) {
 	const n = 100
-	d := newDB()
+	d := New()
 	for i := range n {
-		d.set(key(i), nil, 0)
+		d.Set(key(i), Copy(nil), 0)
 	}
 	seen := make(map[string]bool)
 	for tries := 0; len(seen) < n; tries++ {
 		if tries > 1000*n {
 			t.Fatalf("only %d of %d keys in %d tries", len(seen), n, tries)
 		}
-		seen[string(d.record(d.random()).key())] = true
+		got, _ := d.Random()
+		seen[string(got)] = true
 	}
 }

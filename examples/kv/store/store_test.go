@@ -1,4 +1,4 @@
-package main
+package store
 
 import (
 	"bytes"
@@ -6,26 +6,24 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
-
-	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // check fails if the parts of the db contradict each other.
-func (d *db) check(t testing.TB) {
+func (d *DB) check(t testing.TB) {
 	t.Helper()
-	inUse := make(map[ref]bool)
+	inUse := make(map[Ref]bool)
 	d.checkIndex(t, inUse)
 
-	live, total, big := 0, 0, 0
+	live, total, bigBytes := 0, 0, 0
 	for number, c := range d.chunks {
 		total += len(c.mem)
 		live += c.live
 		sum := 0
 		for at := 0; at < c.used; {
-			r := d.record(ref(number)<<32 | ref(at))
+			r := d.record(Ref(number)<<32 | Ref(at))
 			if r.tag() != freed {
 				sum += r.size()
-				if !inUse[ref(number)<<32|ref(at)] {
+				if !inUse[Ref(number)<<32|Ref(at)] {
 					t.Fatalf("record %q is not in the index", r.key())
 				}
 			}
@@ -36,10 +34,10 @@ func (d *db) check(t testing.TB) {
 		}
 	}
 	for _, value := range d.big {
-		big += cap(value)
+		bigBytes += cap(value)
 	}
-	if live != d.live || total != d.total || big != d.bigBytes {
-		t.Fatalf("live %d, total %d, big %d; want %d, %d, %d", d.live, d.total, d.bigBytes, live, total, big)
+	if live != d.live || total != d.total || bigBytes != d.bigBytes {
+		t.Fatalf("live %d, total %d, big %d; want %d, %d, %d", d.live, d.total, d.bigBytes, live, total, bigBytes)
 	}
 
 	for i := range d.expiring {
@@ -49,7 +47,7 @@ func (d *db) check(t testing.TB) {
 	}
 }
 
-func (d *db) checkIndex(t testing.TB, inUse map[ref]bool) {
+func (d *DB) checkIndex(t testing.TB, inUse map[Ref]bool) {
 	t.Helper()
 	expiring := 0
 	for b := range d.buckets {
@@ -115,34 +113,60 @@ func TestDBDoesWhatAMapDoes(t *testing.T) {
 
 func compareWithModel(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	d := newDB()
-	d.now = 1000
+	d := New()
+	d.Now = 1000
 	m := model{make(map[string][]byte), make(map[string]int64)}
 	keys := 100 << (seed % 5)
-	lengths := []int{0, 1, 5, 30, 100, 1000, 10_000, resp.BigArg - 1, resp.BigArg, 50_000}
+	lengths := []int{0, 1, 5, 30, 100, 1000, 10_000, big - 1, big, 50_000}
 
 	for step := range 20_000 {
 		key := "key:" + strconv.Itoa(rnd.IntN(keys))
 		switch op := rnd.IntN(100); {
+		case op < 8:
+			to := "key:" + strconv.Itoa(rnd.IntN(keys))
+			value, want := m.values[key]
+			if got := d.Rename([]byte(key), []byte(to)); got != want {
+				t.Fatalf("step %d: Rename = %v, want %v", step, got, want)
+			}
+			if want && key != to {
+				m.set(to, value, m.times[key])
+				delete(m.values, key)
+				delete(m.times, key)
+			}
+			compareKey(t, d, &m, to)
+		case op < 16:
+			value := bytes.Clone(m.values[key])
+			offset, part := rnd.IntN(1+2*len(value)), bytes.Repeat([]byte{byte(rnd.IntN(256))}, lengths[rnd.IntN(len(lengths))])
+			value = append(value, make([]byte, max(0, offset+len(part)-len(value)))...)
+			copy(value[offset:], part)
+			m.set(key, value, KeepTTL)
+			if n := d.Patch([]byte(key), offset, part); n != len(value) {
+				t.Fatalf("step %d: Patch = %d, want %d", step, n, len(value))
+			}
 		case op < 50:
 			value := bytes.Repeat([]byte{byte(rnd.IntN(256))}, lengths[rnd.IntN(len(lengths))])
-			when := []int64{0, keepTTL, d.now + rnd.Int64N(500)}[rnd.IntN(3)]
-			d.set([]byte(key), bytes.Clone(value), when)
+			when := []int64{0, KeepTTL, d.Now + rnd.Int64N(500)}[rnd.IntN(3)]
 			m.set(key, value, when)
+			if rnd.IntN(2) == 0 {
+				d.Set([]byte(key), Own(value), when)
+			} else {
+				d.Set([]byte(key), Copy(value), when)
+				clear(value)
+			}
 		case op < 75:
 			_, want := m.values[key]
-			if got := d.del([]byte(key)); got != want {
+			if got := d.Delete([]byte(key)); got != want {
 				t.Fatalf("step %d: del = %v, want %v", step, got, want)
 			}
 			delete(m.values, key)
 			delete(m.times, key)
 		case op < 85:
-			when := d.now + rnd.Int64N(500)
+			when := d.Now + rnd.Int64N(500)
 			if rnd.IntN(3) == 0 {
 				when = 0
 			}
 			_, want := m.values[key]
-			if got := d.expire([]byte(key), when); got != want {
+			if got := d.Expire([]byte(key), when); got != want {
 				t.Fatalf("step %d: expire = %v, want %v", step, got, want)
 			}
 			if want && when > 0 {
@@ -151,16 +175,16 @@ func compareWithModel(t *testing.T, seed uint64) {
 				delete(m.times, key)
 			}
 		case op < 95:
-			d.now += rnd.Int64N(20)
-			m.expireAll(d.now)
+			d.Now += rnd.Int64N(20)
+			m.expireAll(d.Now)
 		case op == 95 && rnd.IntN(50) == 0:
-			d.flush()
+			d.Flush()
 			clear(m.values)
 			clear(m.times)
 		default:
-			for before := int64(-1); before != d.expired; {
-				before = d.expired
-				d.sweep()
+			for before := int64(-1); before != d.Expired; {
+				before = d.Expired
+				d.Sweep()
 			}
 			if d.count != len(m.values) {
 				t.Fatalf("step %d: %d keys after a sweep, want %d", step, d.count, len(m.values))
@@ -178,24 +202,24 @@ func compareWithModel(t *testing.T, seed uint64) {
 	d.check(t)
 }
 
-func compareKey(t *testing.T, d *db, m *model, key string) {
+func compareKey(t *testing.T, d *DB, m *model, key string) {
 	t.Helper()
 	want, exists := m.values[key]
-	got, ok := d.get([]byte(key))
+	got, ok := d.Get([]byte(key))
 	if ok != exists || !bytes.Equal(got, want) {
 		t.Fatalf("%s: got %d bytes, %v; want %d, %v", key, len(got), ok, len(want), exists)
 	}
-	if when, ok := d.expiry([]byte(key)); ok != exists || when != m.times[key] {
+	if when, ok := d.Expiry([]byte(key)); ok != exists || when != m.times[key] {
 		t.Fatalf("%s expires at %d, want %d", key, when, m.times[key])
 	}
 }
 
 func TestTheIndexGrowsAndShrinksOneBucketAtATime(t *testing.T) {
 	const n = 100_000
-	d := newDB()
+	d := New()
 	for i := range n {
 		before := d.buckets
-		d.set(fmt.Appendf(nil, "key:%d", i), []byte("v"), 0)
+		d.Set(fmt.Appendf(nil, "key:%d", i), Copy([]byte("v")), 0)
 		if d.buckets > before+1 {
 			t.Fatalf("%d buckets were added at once", d.buckets-before)
 		}
@@ -206,7 +230,7 @@ func TestTheIndexGrowsAndShrinksOneBucketAtATime(t *testing.T) {
 	d.check(t)
 
 	for i := range n {
-		d.del(fmt.Appendf(nil, "key:%d", i))
+		d.Delete(fmt.Appendf(nil, "key:%d", i))
 		if i%10_000 == 0 {
 			d.check(t)
 		}
@@ -220,10 +244,10 @@ func TestTheIndexGrowsAndShrinksOneBucketAtATime(t *testing.T) {
 func TestCompactionBoundsTheHoles(t *testing.T) {
 	const n = 50_000
 	rnd := rand.New(rand.NewPCG(3, 4))
-	d := newDB()
+	d := New()
 	value := bytes.Repeat([]byte{'v'}, 500)
 	for i := range 20 * n {
-		d.set(fmt.Appendf(nil, "key:%d", rnd.IntN(n)), value[:1+rnd.IntN(500)], 0)
+		d.Set(fmt.Appendf(nil, "key:%d", rnd.IntN(n)), Copy(value[:1+rnd.IntN(500)]), 0)
 		if allowed := d.live*3/2 + 5*chunkSize; d.total > allowed {
 			t.Fatalf("after %d changes %d bytes are held for %d live ones", i, d.total, d.live)
 		}
@@ -232,43 +256,47 @@ func TestCompactionBoundsTheHoles(t *testing.T) {
 }
 
 func TestAValueThatFitsStaysInItsPlace(t *testing.T) {
-	d := newDB()
+	d := New()
 	key := []byte("key")
-	d.set(key, []byte("0123456789"), 0)
+	d.Set(key, Copy([]byte("0123456789")), 0)
 	used := d.live
 	for _, value := range []string{"9876543210", "short", "", "0123456789"} {
-		d.set(key, []byte(value), 0)
+		d.Set(key, Copy([]byte(value)), 0)
 		if d.live != used || d.chunks[d.current].used != used {
 			t.Errorf("%q went to another place", value)
 		}
 	}
 }
 
-func TestABigValueIsKeptNotCopied(t *testing.T) {
-	d := newDB()
-	value := make([]byte, resp.BigArg)
-	d.set([]byte("key"), value, 0)
-	got, _ := d.get([]byte("key"))
+func TestABigValueIsKeptIfItIsGivenAway(t *testing.T) {
+	d := New()
+	value := make([]byte, big)
+	d.Set([]byte("key"), Own(value), 0)
+	got, _ := d.Get([]byte("key"))
 	if &got[0] != &value[0] {
 		t.Error("the value was copied")
 	}
+	d.Set([]byte("key"), Copy(value), 0)
+	if got, _ = d.Get([]byte("key")); &got[0] == &value[0] {
+		t.Error("the value was not copied")
+	}
 
-	d.set([]byte("key"), []byte("small"), 0)
+	d.Set([]byte("key"), Copy([]byte("small")), 0)
 	if d.bigBytes != 0 {
 		t.Errorf("%d bytes of big values after the only one was replaced", d.bigBytes)
 	}
 }
 
 func TestAKeyLargerThanAChunkIsStoredAndGivenBack(t *testing.T) {
-	d := newDB()
+	d := New()
 	for i := range 5 {
 		key := bytes.Repeat([]byte{byte(i)}, 2*chunkSize)
-		d.set(key, []byte("value"), 0)
+		d.Set(key, Copy([]byte("value")), 0)
 		d.check(t)
-		if value, ok := d.get(key); !ok || string(value) != "value" {
+		if value, ok := d.Get(key); !ok || string(value) != "value" {
 			t.Fatal("the key was not found")
 		}
-		d.del(key)
+		d.Delete(key)
 		d.check(t)
 	}
 	if d.total > 2*chunkSize {
@@ -277,29 +305,29 @@ func TestAKeyLargerThanAChunkIsStoredAndGivenBack(t *testing.T) {
 }
 
 func TestAKeyLivesThroughItsLastMillisecond(t *testing.T) {
-	d := newDB()
-	d.now = 1000
-	d.set([]byte("key"), []byte("value"), 1100)
-	d.now = 1100
-	if !d.exists([]byte("key")) {
+	d := New()
+	d.Now = 1000
+	d.Set([]byte("key"), Copy([]byte("value")), 1100)
+	d.Now = 1100
+	if !d.Exists([]byte("key")) {
 		t.Error("gone too early")
 	}
-	d.now = 1101
-	if d.exists([]byte("key")) || d.count != 0 || d.expired != 1 {
+	d.Now = 1101
+	if d.Exists([]byte("key")) || d.count != 0 || d.Expired != 1 {
 		t.Error("not removed when asked for after its time")
 	}
 }
 
 func TestSweepRemovesAFewAtATimeAndAllInTheEnd(t *testing.T) {
 	const n = 10_000
-	d := newDB()
+	d := New()
 	for i := range n {
-		d.set(fmt.Appendf(nil, "key:%d", i), []byte("v"), 1+int64(i%2)*1000)
+		d.Set(fmt.Appendf(nil, "key:%d", i), Copy([]byte("v")), 1+int64(i%2)*1000)
 	}
-	d.now = 500
+	d.Now = 500
 
 	rounds := 0
-	for d.sweep() {
+	for d.Sweep() {
 		if rounds++; rounds > n {
 			t.Fatal("the sweep does not end")
 		}
@@ -311,28 +339,28 @@ func TestSweepRemovesAFewAtATimeAndAllInTheEnd(t *testing.T) {
 }
 
 func BenchmarkSetNewKey(b *testing.B) {
-	d := newDB()
+	d := New()
 	key, value := make([]byte, 0, 32), []byte("xxx")
 	for i := range b.N {
 		key = strconv.AppendInt(append(key[:0], "key:"...), int64(i)+1e12, 10)
-		d.set(key, value, 0)
+		d.Set(key, Copy(value), 0)
 	}
-	b.ReportMetric(float64(d.memory())/float64(b.N), "B/key")
+	b.ReportMetric(float64(d.Memory())/float64(b.N), "B/key")
 }
 
 func BenchmarkGet(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			d := newDB()
+			d := New()
 			keys := make([][]byte, n)
 			for i := range keys {
 				keys[i] = fmt.Appendf(nil, "key:%012d", i)
-				d.set(keys[i], []byte("xxx"), 0)
+				d.Set(keys[i], Copy([]byte("xxx")), 0)
 			}
 			rnd := rand.New(rand.NewPCG(1, 1))
 			b.ResetTimer()
 			for range b.N {
-				if _, ok := d.get(keys[rnd.IntN(n)]); !ok {
+				if _, ok := d.Get(keys[rnd.IntN(n)]); !ok {
 					b.Fatal("not found")
 				}
 			}
