@@ -17,7 +17,7 @@ func latencyRow() row {
 			"servers reached at full load, the same rate for all.",
 		run: func(b *bench) {
 			capacity := b.capacity(peers)
-			for _, percent := range []int{30, 60, 80} {
+			for _, percent := range []int{30, 60, 80}[:b.pick(3, 1)] {
 				rate := int(capacity * float64(percent) / 100)
 				b.interleave(fmt.Sprintf("%d%%: %d/s", percent, rate), peers, func(peer string) (values, error) {
 					return b.with(peer, func(s *server) (values, error) {
