@@ -234,3 +234,60 @@ func ExampleLoop_Shutdown() {
 	// welcome
 	// the server is closing
 }
+
+// rot13 is a Layer that encrypts as well as one can without a key.
+type rot13 struct{ w *stream.Wire }
+
+func (y *rot13) Start(w *stream.Wire) {
+	y.w = w
+	w.Ready(nil) // there is nothing to agree on first
+}
+
+func (y *rot13) Decode(dst, src []byte, eof bool) (nDst, nSrc int, err error) {
+	if eof && len(src) == 0 {
+		return 0, 0, io.EOF
+	}
+	n := copy(dst, rotate(src))
+	return n, n, nil
+}
+
+func (y *rot13) Encode(p []byte) error { y.w.Write(rotate(p)); return nil }
+func (y *rot13) CloseWrite()           {}
+func (y *rot13) Close()                {}
+
+func rotate(p []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return 'a' + (r-'a'+13)%26
+		}
+		return r
+	}, p)
+}
+
+// A Layer changes what passes between the socket and the Handler, and neither of them
+// notices.
+func ExampleLayer() {
+	el, err := ae.New(100)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer el.Close()
+	l := stream.On(el)
+	ln, err := l.Listen("tcp", "127.0.0.1:0", stream.ListenConfig{
+		Layer: func(*stream.Conn) stream.Layer { return &rot13{} },
+	}, &stream.Handler{
+		Data:  func(c *stream.Conn, p []byte) int { c.Write(append([]byte("you said: "), p...)); return len(p) },
+		Close: func(*stream.Conn, error) { el.Stop() },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	said := make(chan string)
+	go func() { said <- talk(ln.Addr(), "uryyb") }()
+	if err := el.Main(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-said)
+	// Output: lbh fnvq: uryyb
+}

@@ -49,6 +49,7 @@ func TestPromises(t *testing.T) {
 		{"Join", joinPromises, false},
 		{"Post", postPromises, false},
 		{"Group", groupPromises, false},
+		{"Layer", layerPromises, false},
 		{"BadInput", badInputPromises, false},
 		{"Memory", memoryPromises, false},
 	} {

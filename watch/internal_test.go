@@ -147,14 +147,17 @@ func TestFiveStacksAMinuteAndSomeKeptForTheWorst(t *testing.T) {
 			t.Errorf("%d taken, %d suppressed; want %d and %d", h.Stacks, h.Suppressed, taken, suppressed)
 		}
 	}
-	for range 10 {
-		m.takeStack(0, false)
+	for i := range uint64(10) {
+		m.takeStack(0, 7, false) // the same one over and over
+		m.takeStack(0, 100+i, false)
 	}
-	check(stacksPerMinute-kept, 10-(stacksPerMinute-kept))
-	for range 10 { // the worst has some left
-		m.takeStack(0, true)
+	check(stacksPerMinute-keptForTheWorst, 20-(stacksPerMinute-keptForTheWorst))
+	for range 10 { // the worst has some left, but not one alone
+		m.takeStack(0, 7, true)
 	}
-	check(stacksPerMinute, 20-stacksPerMinute)
+	m.takeStack(0, 8, true)
+	m.takeStack(0, 9, true)
+	check(stacksPerMinute, 32-stacksPerMinute)
 }
 
 func TestStallsOfAFunctionAreCountedTogether(t *testing.T) {

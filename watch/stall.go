@@ -59,11 +59,20 @@ type Health struct {
 	Lost       uint64 `json:"lost"`       // stalls of which only the number is known
 }
 
+// Slow callbacks come in crowds, and the worst of a crowd is not to go without a
+// stack.
 const (
 	stacksPerMinute = 5
-	kept            = 2 // of these, for what takes four times Slow: the worst is not to go without
+	keptForTheWorst = 2 // of these, for what takes four times Slow
+	stacksOfOne     = 2 // callback a minute, the second only if it takes so long
 	maxGroups       = 50
 )
+
+// taken is a stack that was taken, of the callback that word is.
+type taken struct {
+	when time.Time
+	word uint64
+}
 
 // monitor looks at a loop every half of Slow. It has what it sees to itself, except
 // for what is under mu.
@@ -81,7 +90,7 @@ type monitor struct {
 	lateFrom time.Duration // on the loop's clock: the process stood still
 	lateTo   time.Duration // from here to here
 	current  stalled       // what is under way
-	stacks   []time.Time   // when the last ones were taken
+	stacks   []taken       // in the last minute
 	ended    []ended       // reused
 	logged   time.Time     // when the last warning was
 	unlogged int           // and how many there would have been since
@@ -185,7 +194,7 @@ func (m *monitor) underWay(clock time.Duration) {
 	for m.current.next <= took {
 		m.current.next *= 2
 	}
-	if m.current.stack == nil && !m.takeStack(since, took >= 4*m.w.opts.Slow) {
+	if m.current.stack == nil && !m.takeStack(since, what, took >= 4*m.w.opts.Slow) {
 		return // it has just ended
 	}
 	s := m.stall(callOf(what), start, took)
@@ -226,18 +235,14 @@ func (s *Stall) attach(stack []Frame) {
 
 // takeStack takes the stack of the callback that began at since, unless there were
 // too many of late. It returns false if that has ended meanwhile.
-func (m *monitor) takeStack(since int64, bad bool) bool {
-	most := stacksPerMinute
-	if !bad {
-		most -= kept
-	}
+func (m *monitor) takeStack(since int64, what uint64, bad bool) bool {
 	now := time.Now()
-	m.stacks = slices.DeleteFunc(m.stacks, func(t time.Time) bool { return now.Sub(t) > time.Minute })
-	if len(m.stacks) >= most {
+	m.stacks = slices.DeleteFunc(m.stacks, func(s taken) bool { return now.Sub(s.when) > time.Minute })
+	if !m.mayTake(what, bad) {
 		m.count(func(h *Health) { h.Suppressed++ })
 		return true
 	}
-	m.stacks = append(m.stacks, now)
+	m.stacks = append(m.stacks, taken{now, what})
 	m.count(func(h *Health) { h.Stacks++ })
 
 	stack := stackOf(m.w.opts.Name)
@@ -247,6 +252,19 @@ func (m *monitor) takeStack(since int64, bad bool) bool {
 	}
 	m.current.stack = stack
 	return true
+}
+
+func (m *monitor) mayTake(what uint64, bad bool) bool {
+	most, ofOne := stacksPerMinute, stacksOfOne
+	if !bad {
+		most, ofOne = most-keptForTheWorst, 1
+	}
+	for _, s := range m.stacks {
+		if s.word == what {
+			ofOne--
+		}
+	}
+	return len(m.stacks) < most && ofOne > 0
 }
 
 func (m *monitor) count(what func(h *Health)) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -111,7 +112,10 @@ func TestTLS(t *testing.T) {
 			var dialed int
 			transport := &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: id.pool}, ForceAttemptHTTP2: true,
-				Dial: func(network, addr string) (net.Conn, error) { dialed++; return net.Dial(network, addr) },
+				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dialed++
+					return new(net.Dialer).DialContext(ctx, network, addr)
+				},
 			}
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport}
