@@ -246,6 +246,14 @@ func closedFileWithoutDescriptors() {
 			panic(fmt.Sprintf("round %d: the loop spins: %d iterations", round, iterations))
 		}
 
+		// Nor does that hold up a poll that must not wait, or a time event: not each time.
+		if d := leastOf(20, func() { el.ProcessEvents(ae.AllEvents | ae.DontWait) }); d > 5*time.Millisecond {
+			panic(fmt.Sprintf("round %d: a poll that must not wait takes %v", round, d))
+		}
+		if d := leastOf(20, func() { mainFor(el, time.Millisecond) }); d > 8*time.Millisecond {
+			panic(fmt.Sprintf("round %d: a time event for a millisecond takes %v", round, d))
+		}
+
 		anet.Close(taken[0])
 		iterations = 0
 		if mainFor(el, 50*time.Millisecond); iterations > 4 {
@@ -259,6 +267,17 @@ func closedFileWithoutDescriptors() {
 	if err := el.Close(); err != nil {
 		panic(err)
 	}
+}
+
+// leastOf returns how long the fastest of n calls of fn takes.
+func leastOf(n int, fn func()) time.Duration {
+	least := time.Hour
+	for range n {
+		start := time.Now()
+		fn()
+		least = min(least, time.Since(start))
+	}
+	return least
 }
 
 // mainFor runs Main for d.
