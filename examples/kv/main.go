@@ -4,12 +4,10 @@
 //	go run ./examples/kv
 //	redis-cli -p 6380
 //
-// The chain from a connection to its replies is in server.go, and is that of
-// Redis: the listener becomes readable and acceptConnections accepts; a client
-// becomes readable and its readable executes every complete command in what it
-// read, appending the replies to the client's output; before the loop sleeps,
-// flushAll writes the outputs; and only a client whose socket could not take all
-// of its output waits to become writable.
+// The chain from a connection to its replies is in server.go: package stream accepts,
+// reads, and calls onData, which executes every complete command in what was read and
+// appends the replies to the client's output; before the loop sleeps, flushAll hands
+// the outputs over to the connections, and stream sends them.
 //
 // This file has how the server starts and ends. The others: commands.go is the
 // table of commands and their execution, strings.go, keys.go, clients.go and

@@ -254,8 +254,9 @@ func (s *server) onOpen(conn *stream.Conn) {
 	}
 }
 
-// onData executes the commands in what was read. Replies leave when it returns, or,
-// where there is an append-only file, before the loop sleeps.
+// onData executes the commands in what was read. Replies leave before the loop sleeps:
+// by now all that was readable has been read, and one write has all that a client is
+// to be sent.
 func (c *client) onData(p []byte) (used int) {
 	s := c.srv
 	s.stats.received += int64(len(p) - c.left)
@@ -266,9 +267,7 @@ func (c *client) onData(p []byte) (used int) {
 		s.seldom(s.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
 		c.drop()
 	}
-	if s.aof == nil {
-		c.flush()
-	} else if len(c.out.Buf) > 0 || c.closing {
+	if len(c.out.Buf) > 0 || c.closing {
 		c.queue()
 	}
 	return used
