@@ -128,8 +128,17 @@ func (e *env) layeredPair(h *stream.Handler, y stream.Layer) (c *stream.Conn, pe
 var layerPromises = []promise{
 	{"NotOpenBeforeReady", "a connection whose layer is not ready has no Open, is not among All, and is not moved", both, func(e *env) {
 		var r record
+		asked := false
 		y := &scripted{}
 		c, peer := e.layeredPair(r.of(stream.Handler{Shutdown: func(*stream.Conn) {}}), y)
+		c.Pause() // is for what comes later
+		y.decode = func(_, src []byte, _ bool) (int, int, error) {
+			asked = asked || len(src) > 0
+			return 0, len(src), nil
+		}
+		aetest.Send(e, peer, "x")
+		e.until("Decode", func() bool { return asked })
+		c.Resume()
 		c.Write([]byte("early"))
 		e.poll()
 		for range e.l.All() {

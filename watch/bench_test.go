@@ -90,7 +90,7 @@ func BenchmarkIdle(b *testing.B) {
 			defer mode.begin(el)()
 			before, start := cpuTime(), time.Now()
 			for range b.N {
-				aetest.RunFor(b, el, 100*time.Millisecond)
+				aetest.RunFor(b, el, time.Second)
 			}
 			b.ReportMetric(float64(cpuTime()-before)/time.Since(start).Seconds(), "cpu-ns/s")
 		})

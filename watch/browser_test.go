@@ -38,7 +38,7 @@ func newBrowser(t testing.TB, args ...string) *browser {
 	addrs, _ := testutil.Spawn(t, cmd, 4, cmd.StdoutPipe)
 	b := &browser{t: t, session: "http://127.0.0.1:" + strings.Trim(addrs[3], ".")}
 	options := map[string]any{"args": append([]string{"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-		"--disable-background-networking", "--disable-component-update", "--disable-extensions", "--no-first-run", "--window-size=1240,1000"}, args...)}
+		"--disable-background-networking", "--disable-component-update", "--disable-extensions", "--no-first-run", "--hide-scrollbars", "--window-size=1240,1000"}, args...)}
 	var created struct{ SessionID string }
 	b.call("POST", "/session", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
 		"browserName": "chrome", "goog:chromeOptions": options}}}, &created)
@@ -406,23 +406,27 @@ func TestScreenshots(t *testing.T) {
 	time.Sleep(wait)
 	b.eval(nil, `document.getElementById("record").click()`)
 	time.Sleep(3 * time.Second)
-	b.eval(nil, `document.getElementById("record").click(); select(spans.findLastIndex(s => s.kind === "accept"))`)
+	b.eval(nil, `document.getElementById("record").click(); select(spans.findLastIndex((s, i) => s.kind === "accept" && i < spans.length - 30))`)
 	for _, dark := range []bool{false, true} {
 		name := map[bool]string{false: "light", true: "dark"}[dark]
-		b.size(1240, 800, dark)
+		b.size(1180, 860, dark)
 		b.eval(nil, `scrollTo(0, 0)`)
 		time.Sleep(time.Second)
 		b.screenshot(dir + "/page-" + name + ".png")
-		b.eval(nil, `document.getElementById("h-l").scrollIntoView()`)
+		b.size(1180, 700, dark)
+		b.eval(nil, `document.getElementById("h-l").scrollIntoView(); scrollBy(0, -30)`)
 		time.Sleep(time.Second)
 		b.screenshot(dir + "/lanes-" + name + ".png")
-		b.size(390, 3000, dark)
+		b.size(390, 1500, dark)
 		b.eval(nil, `scrollTo(0, 0)`)
 		time.Sleep(time.Second)
 		b.screenshot(dir + "/phone-" + name + ".png")
 	}
 	b.size(1240, 800, false)
-	b.eval(nil, `document.getElementById("order").click(); document.getElementById("h-l").scrollIntoView()`)
+	b.eval(nil, `select(spans.findLastIndex(s => s.took >= 25e6 && s.kind === "posted")); document.getElementById("h-l").scrollIntoView()`)
+	time.Sleep(time.Second)
+	b.screenshot(dir + "/slow-light.png")
+	b.eval(nil, `document.getElementById("order").click()`)
 	time.Sleep(time.Second)
 	b.screenshot(dir + "/time-light.png")
 	resp, err := http.Get(s.url + "?text")

@@ -97,6 +97,31 @@ func (p *peer) ends() {
 	}
 }
 
+func TestTheLoopCanBeWatched(t *testing.T) {
+	addrs, _ := testutil.Serve(t, 2, func(ctx context.Context, out io.Writer) error {
+		return serve(ctx, "127.0.0.1:0", "", "127.0.0.1:0", time.Minute, 1<<20, out)
+	})
+	c := dial(t, addrs[0])
+	io.WriteString(c, "/quit\n")
+	io.ReadAll(c)
+	for end := testutil.Deadline(); ; {
+		resp, err := http.Get(addrs[1] + "?text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if strings.Contains(string(text), "ended map[closed:") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the page does not count who has gone:\n%s", text)
+		}
+		dial(t, addrs[0]).Close() // the loop tells when it is awake
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
 func TestALineGoesToTheOthersOfTheRoom(t *testing.T) {
 	g := guests(t, start(t, 0, 0).addr, 3)
 	g[0].send("hello\n")

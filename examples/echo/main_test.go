@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strings"
@@ -51,6 +52,31 @@ func roundTrip(t testing.TB, c net.Conn, msg string) {
 	buf := make([]byte, len(msg))
 	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != msg {
 		t.Fatalf("sent %q, received %q: %v", msg, buf, err)
+	}
+}
+
+func TestTheLoopCanBeWatched(t *testing.T) {
+	addrs, _ := testutil.Serve(t, 2, func(ctx context.Context, out io.Writer) error {
+		return serve(ctx, "127.0.0.1:0", "127.0.0.1:0", out)
+	})
+	roundTrip(t, dial(t, "tcp", addrs[0]), "seen")
+	resp, err := http.Get(addrs[1] + "?text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(text), "loop echo") {
+		t.Errorf("the page says %q, %v", text, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if err := serve(context.Background(), "127.0.0.1:0", taken.Addr().String(), io.Discard); err == nil {
+		t.Error("a page where somebody listens already is no error")
 	}
 }
 

@@ -52,7 +52,7 @@ func tryOpenLogged(t *testing.T, path string) (*logged, error) {
 		s.el.Close()
 		return nil, err
 	}
-	return &logged{s, t, path, &client{srv: s, fd: -1, db: s.dbs[0]}}, nil
+	return &logged{s, t, path, &client{srv: s, db: s.dbs[0], index: -1}}, nil
 }
 
 // cmd executes a command, as if it had come alone, and returns its reply.
@@ -477,7 +477,12 @@ func socketClient(t *testing.T, s *server) (c *client, fd int) {
 			t.Fatal(err)
 		}
 	}
-	s.addClient(fds[0])
+	if _, err := s.loop.Adopt(fds[0], s.handlers[normalClass]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.el.ProcessEvents(ae.FileEvents | ae.DontWait | ae.CallBeforeSleep); err != nil { // it opens
+		t.Fatal(err)
+	}
 	return s.clients[len(s.clients)-1], fds[1]
 }
 
@@ -504,7 +509,7 @@ func TestNoReplyOvertakesTheFile(t *testing.T) {
 	// sent must fit: FreeBSD's unix sockets take 8,192 bytes.)
 	send("SET big " + strings.Repeat("x", 4_000))
 	iteration(0)
-	for l.el.FileEvents(c.fd)&ae.Writable == 0 {
+	for l.el.FileEvents(c.conn.FD())&ae.Writable == 0 {
 		send("GET big")
 		iteration(0)
 		iteration(ae.CallBeforeSleep)

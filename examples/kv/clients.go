@@ -63,7 +63,7 @@ func quitCommand(c *client, args [][]byte) {
 }
 
 func webCommand(c *client, args [][]byte) {
-	c.srv.seldom(c.srv.log.Warn, "possible attack: a web browser was made to send commands", "client", c.fd)
+	c.srv.seldom(c.srv.log.Warn, "possible attack: a web browser was made to send commands", "client", c.id)
 	c.closing = true
 }
 
@@ -317,7 +317,12 @@ func (c *client) parseClass(arg []byte) (class int, ok bool) {
 	return 0, false
 }
 
-func (c *client) class() int { return either(c.subscriptions() > 0, pubsubClass, normalClass) }
+func (c *client) class() int {
+	return either(c.subscriptions() > 0 || c.monitor, pubsubClass, normalClass)
+}
+
+// waiting returns how much output is not sent.
+func (c *client) waiting() int { return len(c.out.Buf) + c.conn.Queued() }
 
 // describe returns what CLIENT LIST says about a client, in one line.
 func (c *client) describe() string {
@@ -331,7 +336,7 @@ func (c *client) describe() string {
 			flags += f.flag
 		}
 	}
-	events := either(s.el.FileEvents(c.fd)&ae.Readable != 0, "r", "") + either(s.el.FileEvents(c.fd)&ae.Writable != 0, "w", "")
+	events := either(s.el.FileEvents(c.conn.FD())&ae.Readable != 0, "r", "") + either(s.el.FileEvents(c.conn.FD())&ae.Writable != 0, "w", "")
 	last := "NULL"
 	if c.last != nil {
 		last = c.last.name
@@ -342,18 +347,21 @@ func (c *client) describe() string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, peer, local, c.fd, c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.Index,
-		len(c.channels), len(c.patterns), len(c.rest), c.req.Size(), cap(c.out.Buf), cap(c.out.Buf), waiting, waiting,
-		cap(c.rest)+c.req.Size()+cap(c.out.Buf), events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
+		c.id, peer, local, c.conn.FD(), c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.Index,
+		len(c.channels), len(c.patterns), c.left, c.req.Size(), cap(c.out.Buf), cap(c.out.Buf), waiting, waiting,
+		c.left+c.req.Size()+waiting, events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
 }
 
 // addresses returns both ends of the connection.
 func (c *client) addresses() (peer, local string) {
+	if c.conn == nil {
+		return "", ""
+	}
 	if c.srv.network == "unix" {
 		path := strings.TrimPrefix(c.srv.address, "unix:") + ":0"
 		return path, path
 	}
-	return anet.PeerString(c.fd), anet.LocalString(c.fd)
+	return anet.PeerString(c.conn.FD()), anet.LocalString(c.conn.FD())
 }
 
 // clientKillCommand closes other clients' connections: their descriptors leave the
@@ -374,7 +382,7 @@ func clientKillCommand(c *client, args [][]byte) {
 		case other == c:
 			c.closing = true // behind the reply
 		default:
-			other.close()
+			other.drop()
 		}
 		killed++
 	}
@@ -453,59 +461,9 @@ func (s *server) refuse(peer netip.AddrPort) string {
 	return ""
 }
 
-// checkOutput closes the client, as soon as the loop is about to sleep, if more
-// output waits for it than its limits allow. What counts is what the kernel does not
-// take: it is asked first, or the fastest reader would be closed for what came in one
-// iteration. Only for subscribers and monitors there is a limit unless somebody sets
-// one: other clients' commands wait with their replies.
-func (c *client) checkOutput() {
-	if c.doomed || c.doubtful > 0 { // not yet, those wait for the disk
-		return
-	}
-	limit := &c.srv.cfg.output[either(c.monitor, pubsubClass, c.class())]
-	waiting := c.waiting()
-	for limit.hard > 0 && waiting >= limit.hard || limit.soft > 0 && waiting >= limit.soft {
-		if err := c.send(); err != nil {
-			c.doom()
-			return
-		}
-		if c.waiting() == waiting {
-			break
-		}
-		waiting = c.waiting()
-	}
-
-	switch {
-	case limit.soft == 0 || waiting < limit.soft:
-		c.softSince = 0
-	case c.softSince == 0:
-		c.softSince = c.srv.now
-	}
-
-	tooLong := c.softSince > 0 && c.srv.now-c.softSince >= limit.seconds*1000
-	if limit.hard > 0 && waiting >= limit.hard || tooLong {
-		c.srv.seldom(c.srv.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
-		c.doom()
-	}
-}
-
-// doom has the client closed before the loop sleeps, its output lost. To close it
-// at once would pull it away from whoever is executing a command of it.
-func (c *client) doom() {
-	c.queue()
-	c.doomed, c.closing = true, true
-}
-
-// checkInput closes the client if an unfinished command has grown too large.
-func (c *client) checkInput() {
-	if size := int64(c.req.Size() + len(c.rest)); size > c.srv.cfg.queryLimit {
-		c.srv.seldom(c.srv.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
-		c.close()
-	}
-}
-
-// checkClients is the time event that finds idle clients, and those that have been
-// over their soft limit for too long. Each time it looks at a tenth of them.
+// checkClients is the time event that closes clients which have been over their soft
+// limit for too long. Each time it looks at a tenth of them. The hard limit, and the
+// time that a client may be idle, are the connection's business: see setHandlers.
 func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	s.readClock()
 	for range (len(s.clients) + 9) / 10 {
@@ -513,16 +471,22 @@ func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 			break
 		}
 		s.checked = (s.checked + 1) % len(s.clients)
-		c := s.clients[s.checked]
-		waits := c.subscriptions() > 0 || c.monitor // it has nothing to say
-		if idle := s.now - c.active; s.cfg.timeout > 0 && idle > s.cfg.timeout*1000 && !waits {
-			s.seldom(s.log.Info, "client closed for being idle", "id", c.id, "name", c.name)
-			c.close()
-			continue
-		}
-		if len(c.out.Buf) > 0 {
-			c.checkOutput()
-		}
+		s.clients[s.checked].checkSoft()
 	}
 	return 100 * time.Millisecond
+}
+
+// checkSoft closes the client if what the kernel does not take has been more than the
+// soft limit for as long as it may.
+func (c *client) checkSoft() {
+	s, limit := c.srv, &c.srv.cfg.output[c.class()]
+	switch waiting := int64(c.conn.Queued()); {
+	case limit.soft == 0 || waiting < limit.soft:
+		c.softSince = 0
+	case c.softSince == 0:
+		c.softSince = s.now
+	case s.now-c.softSince >= limit.seconds*1000:
+		s.seldom(s.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name, "bytes", waiting)
+		c.conn.Abort()
+	}
 }

@@ -201,7 +201,7 @@ const (
 // call executes one command.
 func (c *client) call(args [][]byte) {
 	s := c.srv
-	c.queue()
+	c.prepare()
 	cmd := c.lookup(args)
 	if cmd == nil {
 		return
@@ -230,7 +230,7 @@ func (c *client) call(args [][]byte) {
 	if len(s.monitors) > 0 && cmd.watched {
 		s.feedMonitors(c, redacted(cmd, args))
 	}
-	if timed || reply > readSize {
+	if timed || reply > batch {
 		s.noteSlow(c, cmd, args)
 	}
 }

@@ -327,6 +327,7 @@ func configResetstatCommand(c *client, args [][]byte) {
 // configured is called when settings have changed. Most are looked at when they
 // are needed.
 func (s *server) configured() {
+	s.setHandlers()
 	if s.aof != nil {
 		s.aof.SyncLater()
 	}

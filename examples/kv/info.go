@@ -86,7 +86,7 @@ func infoClients(s *server, b *strings.Builder) {
 		if c.subscriptions() > 0 {
 			subscribers++
 		}
-		longest = max(longest, len(c.out.Buf)-c.sent)
+		longest = max(longest, c.waiting())
 	}
 	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nclient_recent_max_output_buffer:%d\r\n", len(s.clients), s.cfg.maxClients, longest)
 	fmt.Fprintf(b, "blocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:%d\r\nmonitor_clients:%d\r\n", subscribers, len(s.monitors))
@@ -100,7 +100,7 @@ func infoMemory(s *server, b *strings.Builder) {
 		held += db.Memory()
 	}
 	for _, c := range s.clients {
-		output += cap(c.out.Buf) + cap(c.rest) + c.req.Size()
+		output += c.waiting() + c.left + c.req.Size()
 	}
 	used := m.HeapAlloc + m.StackInuse
 	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_human:%.2fM\r\nused_memory_rss:%d\r\n", used, float64(used)/(1<<20), m.Sys-m.HeapReleased)
@@ -363,23 +363,4 @@ func functionFlushCommand(c *client, args [][]byte) {
 		return
 	}
 	c.out.Status("OK")
-}
-
-// shutdownCommand has no reply: the connection ends. The options are about saving
-// and about replicas, of which there is nothing to choose here.
-func shutdownCommand(c *client, args [][]byte) {
-	for _, arg := range args[1:] {
-		switch {
-		case resp.Is(arg, "ABORT") && len(args) == 2:
-			c.out.Error("ERR No shutdown in progress.")
-			return
-		case !resp.Is(arg, "NOSAVE") && !resp.Is(arg, "SAVE") && !resp.Is(arg, "NOW") && !resp.Is(arg, "FORCE"):
-			c.out.Error(errSyntax)
-			return
-		}
-	}
-	c.closing = true
-	if c.srv.el.Post(c.srv.shutDown) != nil {
-		c.srv.el.Stop()
-	}
 }

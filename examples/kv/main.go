@@ -4,12 +4,10 @@
 //	go run ./examples/kv
 //	redis-cli -p 6380
 //
-// The chain from a connection to its replies is in server.go, and is that of
-// Redis: the listener becomes readable and acceptConnections accepts; a client
-// becomes readable and its readable executes every complete command in what it
-// read, appending the replies to the client's output; before the loop sleeps,
-// flushAll writes the outputs; and only a client whose socket could not take all
-// of its output waits to become writable.
+// The chain from a connection to its replies is in server.go: package stream accepts,
+// reads, and calls onData, which executes every complete command in what was read and
+// appends the replies to the client's output; before the loop sleeps, flushAll hands
+// the outputs over to the connections, and stream sends them.
 //
 // This file has how the server starts and ends. The others: commands.go is the
 // table of commands and their execution, strings.go, keys.go, clients.go and
@@ -27,13 +25,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
+	"github.com/aeloop/ae/examples/internal/resp"
+	"github.com/aeloop/ae/stream"
 )
 
 // How the server starts and ends.
@@ -122,16 +121,16 @@ func (s *server) listen(addr string) (err error) {
 		}
 		s.network, addr = "unix", path
 	}
-	s.listener, err = anet.ListenConfig{Backlog: 511, Replace: true}.Listen(s.network, addr)
+	cfg := stream.ListenConfig{ListenConfig: anet.ListenConfig{Backlog: 511, Replace: true}}
+	ln, err := s.loop.Listen(s.network, addr, cfg, s.handlers[normalClass])
 	if err != nil {
 		return err
 	}
-
-	s.address = anet.LocalString(s.listener)
+	s.address = ln.Addr()
 	if s.network == "unix" {
-		s.address = "unix:" + addr // which close removes, and not what somebody else calls it
+		s.address = "unix:" + s.address
 	}
-	return s.el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections)
+	return nil
 }
 
 // close writes what can still be written, and closes everything. The error is that
@@ -143,15 +142,9 @@ func (s *server) close() (err error) {
 	}
 	s.flushAll()
 	for len(s.clients) > 0 {
-		s.clients[0].close()
+		s.clients[0].drop()
 	}
-	if s.listener >= 0 {
-		path, ok := strings.CutPrefix(s.address, "unix:")
-		if ok && path[0] != '@' { // an abstract name is no file
-			os.Remove(path)
-		}
-		anet.Close(s.listener)
-	}
+	s.loop.Close()
 	s.el.Close()
 	return err
 }
@@ -165,21 +158,26 @@ func (s *server) shutDown(el *ae.EventLoop) {
 	}
 	s.ending = true
 	s.log.Info("shutting down")
-	_ = el.DeleteFileEvent(s.listener, ae.Readable)
-	for _, c := range slices.Clone(s.clients) {
-		if len(c.out.Buf) == 0 {
-			c.close()
-		} else {
-			c.finish()
+	if s.loop.Shutdown(shutdownGrace, el.Stop) != nil {
+		el.Stop()
+	}
+}
+
+// shutdownCommand has no reply: the connection ends. The options are about saving
+// and about replicas, of which there is nothing to choose here.
+func shutdownCommand(c *client, args [][]byte) {
+	for _, arg := range args[1:] {
+		switch {
+		case resp.Is(arg, "ABORT") && len(args) == 2:
+			c.out.Error("ERR No shutdown in progress.")
+			return
+		case !resp.Is(arg, "NOSAVE") && !resp.Is(arg, "SAVE") && !resp.Is(arg, "NOW") && !resp.Is(arg, "FORCE"):
+			c.out.Error(errSyntax)
+			return
 		}
 	}
-
-	if len(s.clients) == 0 {
-		el.Stop()
+	c.closing = true
+	if c.srv.el.Post(c.srv.shutDown) != nil {
+		c.srv.el.Stop()
 	}
-	el.CreateTimeEvent(shutdownGrace, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
-		s.log.Warn("some clients did not take their replies", "clients", len(s.clients))
-		el.Stop()
-		return ae.NoMore
-	})
 }

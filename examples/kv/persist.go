@@ -18,7 +18,7 @@ func (s *server) openAOF(path string) (err error) {
 		Path:     path,
 		Loop:     s.el,
 		DBs:      s.dbs[:],
-		Commands: replay{&client{srv: s, fd: -1, db: s.dbs[0]}},
+		Commands: replay{&client{srv: s, db: s.dbs[0], index: -1}},
 		Policy:   func() aof.Policy { return aof.Policy(s.cfg.appendFsync) },
 		Clock:    s.clock,
 		Logger:   s.log,
@@ -91,7 +91,7 @@ func (s *server) settle() {
 // Messages to the client that came later in the iteration go the same way.
 func (s *server) retract() {
 	for _, c := range s.pending {
-		if c.doubtful > 0 && c.fd >= 0 {
+		if c.doubtful > 0 && c.index >= 0 {
 			c.out.Buf = c.out.Buf[:c.doubtful-1]
 			c.doubtful = 0
 			c.out.Error(s.misconf())

@@ -3,24 +3,31 @@ package main
 import (
 	"maps"
 	"strconv"
+
+	"github.com/aeloop/ae/examples/internal/resp"
 )
 
 // Writing to one client from the callback of another: publish/subscribe, and
 // MONITOR.
 //
 // There is nothing to it. All clients belong to the one goroutine, so to publish
-// is to append to the output of each subscriber and to queue it; flushAll writes
-// to all of them before the loop sleeps, and a socket that is full holds up
-// nobody: the rest of its output waits for it to become writable. That rest is
-// what has to be limited, see checkOutput.
+// is to append to the output of each subscriber and to queue it; it leaves before the
+// loop sleeps, and a socket that is full holds up nobody: the rest of its output waits
+// for it to become writable. That rest is what has to be limited, see setHandlers.
 
-// accepts makes ready to append to the output of a client, whoever's callback this
-// is, unless it is about to be closed. The caller calls checkOutput afterwards.
-func (c *client) accepts() bool {
+// tell appends to the output of a client, whoever's callback this is, unless it is
+// about to be closed.
+func (c *client) tell(message func(w *resp.Writer)) bool {
 	if c.closing {
 		return false
 	}
-	c.queue()
+	c.prepare()
+	message(&c.out)
+	if len(c.out.Buf) >= batch && c.doubtful == 0 {
+		c.flush()
+	} else {
+		c.queue()
+	}
 	return true
 }
 
@@ -58,7 +65,11 @@ func (c *client) subscribe(kind string, names [][]byte, all topics, own *map[str
 		all[name][c] = struct{}{}
 		c.confirm(kind, name)
 	}
+	c.reclass()
 }
+
+// reclass gives the connection the limits of what the client is by now.
+func (c *client) reclass() { c.conn.SetHandler(c.srv.handlers[c.class()]) }
 
 // unsubscribe ends the subscriptions of those names, or all.
 func (c *client) unsubscribe(kind string, names [][]byte, all topics, own map[string]struct{}) {
@@ -72,13 +83,13 @@ func (c *client) unsubscribe(kind string, names [][]byte, all topics, own map[st
 		all.remove(c, string(name), own)
 		c.confirm(kind, string(name))
 	}
-	if len(names) > 0 {
-		return
+	if len(names) == 0 {
+		for name := range maps.Clone(own) {
+			all.remove(c, name, own)
+			c.confirm(kind, name)
+		}
 	}
-	for name := range maps.Clone(own) {
-		all.remove(c, name, own)
-		c.confirm(kind, name)
-	}
+	c.reclass()
 }
 
 func (t topics) remove(c *client, name string, own map[string]struct{}) {
@@ -101,12 +112,12 @@ func publishCommand(c *client, args [][]byte) { c.out.Integer(c.srv.publish(args
 // publish returns how many clients it has sent the message to.
 func (s *server) publish(channel, message []byte) (receivers int64) {
 	for c := range s.channels[string(channel)] {
-		if c.accepts() {
-			c.out.Push(3)
-			c.out.Text("message")
-			c.out.Bulk(channel)
-			c.out.Bulk(message)
-			c.checkOutput()
+		if c.tell(func(w *resp.Writer) {
+			w.Push(3)
+			w.Text("message")
+			w.Bulk(channel)
+			w.Bulk(message)
+		}) {
 			receivers++
 		}
 	}
@@ -115,13 +126,13 @@ func (s *server) publish(channel, message []byte) (receivers int64) {
 			continue
 		}
 		for c := range clients {
-			if c.accepts() {
-				c.out.Push(4)
-				c.out.Text("pmessage")
-				c.out.Text(pattern)
-				c.out.Bulk(channel)
-				c.out.Bulk(message)
-				c.checkOutput()
+			if c.tell(func(w *resp.Writer) {
+				w.Push(4)
+				w.Text("pmessage")
+				w.Text(pattern)
+				w.Bulk(channel)
+				w.Bulk(message)
+			}) {
 				receivers++
 			}
 		}
@@ -168,6 +179,7 @@ func monitorCommand(c *client, args [][]byte) {
 	}
 	c.monitor = true
 	c.srv.monitors[c] = struct{}{}
+	c.reclass()
 	c.out.Status("OK")
 }
 
@@ -185,10 +197,7 @@ func (s *server) feedMonitors(c *client, args [][]byte) {
 	}
 
 	for m := range s.monitors {
-		if m.accepts() {
-			m.out.Status(string(b))
-			m.checkOutput()
-		}
+		m.tell(func(w *resp.Writer) { w.Status(string(b)) })
 	}
 }
 
@@ -222,5 +231,8 @@ func (s *server) leave(c *client) {
 	if c.monitor {
 		c.monitor = false
 		delete(s.monitors, c)
+	}
+	if c.index >= 0 {
+		c.reclass()
 	}
 }

@@ -2,9 +2,8 @@ package main
 
 import (
 	"errors"
-	"io"
 	"log/slog"
-	"net/netip"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/aeloop/ae/examples/internal/resp"
 	"github.com/aeloop/ae/examples/kv/aof"
 	"github.com/aeloop/ae/examples/kv/store"
+	"github.com/aeloop/ae/stream"
 )
 
 const (
@@ -22,62 +22,59 @@ const (
 	// tables grow as descriptors come, so it can be large.
 	loopSize = 1_000_000
 
-	// acceptBatch bounds how many connections are accepted at once, for the
-	// clients that are there already to be served in between.
-	acceptBatch = 1000
-
-	// acceptPause is how long the listener rests when there are no descriptors.
-	acceptPause = 100 * time.Millisecond
-
-	// readSize is how much is read from a client at once.
-	readSize = 64 << 10
-
 	// outputLimit is how many bytes of replies may wait for a client that does not
 	// read them before its commands wait too.
 	outputLimit = 1 << 20
+
+	// batch is how many bytes of replies are collected before they are sent.
+	batch = 64 << 10
 )
 
 // A server is everything that the callbacks share. There are no locks in it:
 // all of it belongs to the goroutine that runs the loop.
 type server struct {
-	el       *ae.EventLoop
 	cfg      *config
-	listener int // descriptor, or -1
-	network  string
-	address  string
-	paused   bool // whether the listener rests
-
 	commands []*command // without the subcommands
 	byName   map[string]*command
-	dbs      [databases]*store.DB
-	aof      *aof.File // nil without one
 
-	clients []*client
-	pending []*client // those with output that was not tried to write yet, or must not be
-	input   []byte    // what is being read and parsed, of whichever client
-	spare   [][]byte  // output buffers that are not in use
-	checked int       // where checkClients goes on
-	lastID  int64     // of a client
-	held    int       // bytes of memory, see returnMemory
+	// The connections.
+	el       *ae.EventLoop
+	loop     *stream.Loop
+	network  string
+	address  string
+	handlers [len(classNames)]*stream.Handler // see setHandlers
+	clients  []*client
+	lastID   int64     // of a client
+	checked  int       // where checkClients goes on
+	pending  []*client // those with output that is not handed to its connection yet
+	spare    [][]byte  // output buffers that are not in use
 
-	channels, patterns topics // see pubsub.go
+	// The data.
+	dbs    [databases]*store.DB
+	aof    *aof.File // nil without one
+	held   int       // bytes of memory, see returnMemory
+	digits []byte    // to write numbers in
+
+	// Who is told what others do: see pubsub.go.
+	channels, patterns topics
 	monitors           map[*client]struct{}
-	slowlog            []slowCommand // the newest last
-	slowID             int64
-	digits             []byte // to write numbers in
-	scratch            []byte // to make values in
 
+	// What the server says about itself.
+	log     *slog.Logger
+	warned  map[string]int64 // when, as now; see seldom
+	slowlog []slowCommand    // the newest last
+	slowID  int64
+	stats   statistics
+
+	// The time.
 	clock   func() time.Time
 	now     int64 // milliseconds since 1970, see readClock
 	mark    time.Time
 	started time.Time
-	log     *slog.Logger
-	warned  map[string]int64 // when, as now; see seldom
 
+	// The end.
 	ending      bool
 	interrupted chan struct{} // closed by the first signal: to end a DEBUG SLEEP
-
-	stats statistics
 }
 
 type statistics struct {
@@ -94,13 +91,11 @@ func newServer(cfg *config) (*server, error) {
 	s := &server{
 		el:       el,
 		cfg:      cfg,
-		listener: -1,
 		byName:   make(map[string]*command),
 		channels: make(topics),
 		patterns: make(topics),
 		monitors: make(map[*client]struct{}),
 		warned:   make(map[string]int64),
-		input:    make([]byte, resp.MaxInline+readSize),
 		clock:    time.Now,
 		started:  time.Now(),
 		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &cfg.logLevel})),
@@ -114,6 +109,8 @@ func newServer(cfg *config) (*server, error) {
 	}
 
 	el.AddBeforeSleep(s.beforeSleep)
+	s.loop = stream.On(el) // behind beforeSleep, and sends what that hands over
+	s.setHandlers()
 	el.CreateTimeEvent(0, s.expireKeys)
 	el.CreateTimeEvent(0, s.checkClients)
 	el.CreateTimeEvent(0, s.sampleRates)
@@ -171,217 +168,162 @@ func (s *server) readClock() {
 	s.now = s.mark.UnixMilli()
 }
 
-// The chain begins here: the listener is readable.
-func (s *server) acceptConnections(el *ae.EventLoop, listener int, _ ae.Mask) {
-	for range acceptBatch {
-		fd, peer, err := anet.Accept(listener)
-		switch {
-		case err == nil:
-			s.welcome(fd, peer)
-		case errors.Is(err, anet.ErrWouldBlock):
-			return
-		case errors.Is(err, anet.ErrAborted):
-			// That one is gone; there may be others.
-		default:
-			s.pauseListener(err)
-			return
-		}
-	}
-}
-
-// pauseListener lets the listener rest after an error. Without descriptors the
-// connection stays in the queue and the listener readable, so the loop would
-// spin; and the clients that have one are still to be served.
-func (s *server) pauseListener(err error) {
-	if !s.paused {
-		s.seldom(s.log.Warn, "cannot accept for now", "error", err)
-	}
-	s.paused = true
-
-	s.el.DeleteFileEvent(s.listener, ae.Readable)
-	s.el.CreateTimeEvent(acceptPause, func(el *ae.EventLoop, _ ae.TimeEventID) time.Duration {
-		if s.ending {
-			return ae.NoMore
-		}
-		if err := el.CreateFileEvent(s.listener, ae.Readable, s.acceptConnections); err != nil {
-			return acceptPause
-		}
-		return ae.NoMore
-	})
-}
-
 // A client is one connection.
 type client struct {
-	srv   *server
-	id    int64
-	fd    int // -1 when closed
-	index int // in srv.clients
-	db    *store.DB
+	srv  *server
+	conn *stream.Conn // nil for who executes the append-only file
 
-	name            string
-	library         [2]string // name and version of the client's software
-	last            *command
-	recent          *command // the last one looked up, without regard to subcommands
-	created, active int64    // as server.now; active when something was read or written
-	noEvict         bool
-	stranger        bool // has not given the password
+	// Who it is.
+	id       int64
+	index    int // in srv.clients, or -1
+	name     string
+	library  [2]string // name and version of the client's software
+	created  int64     // as server.now
+	active   int64     // when something was read or written
+	noEvict  bool
+	stranger bool // has not given the password
 
+	// What it does.
+	db                 *store.DB
+	last               *command
+	recent             *command            // the last one looked up, without regard to subcommands
 	channels, patterns map[string]struct{} // subscriptions; nil without
 	monitor            bool
-	softSince          int64 // when the output exceeded its soft limit, or 0
-	doomed             bool  // to be closed without writing the output
 
-	req  resp.Parser
-	rest []byte // input behind the last complete argument
+	// Its input.
+	req     resp.Parser
+	left    int  // bytes that wait for what makes them an argument
+	stalled bool // until the append-only file lets its replies go
 
-	out      resp.Writer
-	sent     int  // bytes of out that are written
-	queued   bool // in srv.pending
-	stalled  bool // too much output waits; no input is read or executed
-	closing  bool // to be closed when the output is written
-	doubtful int  // where in out the replies begin that acknowledge what is not written yet, plus one; or 0
-
-	// The methods as values: to evaluate c.readable allocates, so it is done once.
-	onReadable, onWritable ae.FileProc
+	// Its output.
+	out       resp.Writer
+	queued    bool  // in srv.pending
+	doubtful  int   // where in out the replies begin that acknowledge what is not written yet, plus one; or 0
+	closing   bool  // nothing is executed any more, and the connection ends behind the output
+	softSince int64 // when the output exceeded its soft limit, or 0
 }
 
-// welcome takes a new connection in, or says why not.
-func (s *server) welcome(fd int, peer netip.AddrPort) {
+// setHandlers makes what the connections of each class have in common, from the
+// settings. Only for subscribers and monitors there is a limit of the output unless
+// somebody sets one: other clients' commands wait with their replies.
+func (s *server) setHandlers() {
+	for class, limit := range s.cfg.output {
+		h := &stream.Handler{
+			Open:     s.onOpen,
+			Data:     func(c *stream.Conn, p []byte) int { return of(c).onData(p) },
+			EOF:      func(c *stream.Conn) { of(c).finish() },
+			Shutdown: func(c *stream.Conn) { of(c).leaveOff() },
+			Close:    func(c *stream.Conn, err error) { of(c).onClose(err) },
+			High:     outputLimit,
+			Limit:    math.MaxInt,
+		}
+		if limit.hard > 0 {
+			h.Limit = int(max(1, limit.hard-1))
+		}
+		if class != pubsubClass { // who has nothing to say
+			h.Idle = time.Duration(s.cfg.timeout) * time.Second
+		}
+		s.handlers[class] = h
+	}
+	for _, c := range s.clients {
+		c.conn.SetHandler(s.handlers[c.class()])
+	}
+}
+
+func of(c *stream.Conn) *client { return c.Data.(*client) }
+
+// onOpen takes a new connection in, or says why not. The chain from there to the
+// replies: onData, execute, call, flush.
+func (s *server) onOpen(conn *stream.Conn) {
 	s.readClock()
 	s.stats.connections++
-	if reason := s.refuse(peer); reason != "" {
-		s.stats.rejected++
-		_, _ = anet.Write(fd, []byte(reason))
-		_ = anet.Close(fd)
-		return
-	}
-	s.addClient(fd)
-}
-
-func (s *server) addClient(fd int) {
-	s.paused = false
 	s.lastID++
-	c := &client{srv: s, id: s.lastID, fd: fd, db: s.dbs[0], index: len(s.clients), created: s.now, active: s.now}
+	c := &client{srv: s, conn: conn, id: s.lastID, db: s.dbs[0], index: -1, created: s.now, active: s.now}
+	conn.Data = c
+	if reason := s.refuse(conn.Peer()); reason != "" {
+		s.stats.rejected++
+		_, _ = conn.Write([]byte(reason))
+		c.drop()
+		return
+	}
 	c.stranger = s.cfg.password != ""
-	c.onReadable, c.onWritable = c.readable, c.writable
+	c.index = len(s.clients)
 	s.clients = append(s.clients, c)
-
-	if s.network == "tcp" {
-		// Both only matter to how well the connection works: it does without.
-		_ = anet.SetNoDelay(fd, true)
-		_ = anet.SetKeepAlive(fd, time.Duration(s.cfg.keepAlive)*time.Second)
-	}
-	if err := s.el.CreateFileEvent(fd, ae.Readable, c.onReadable); err != nil {
-		// The loop's backend has a limit, or the kernel's memory has.
-		_, _ = anet.Write(fd, []byte("-ERR max number of clients reached\r\n"))
-		c.close()
+	if s.network == "tcp" { // only matters to how well the connection works
+		_ = anet.SetKeepAlive(conn.FD(), time.Duration(s.cfg.keepAlive)*time.Second)
 	}
 }
 
-// readable is called when there is something to read: input, the end, an error.
-func (c *client) readable(*ae.EventLoop, int, ae.Mask) {
+// onData executes the commands in what was read. Replies leave before the loop sleeps:
+// by now all that was readable has been read, and one write has all that a client is
+// to be sent.
+func (c *client) onData(p []byte) (used int) {
 	s := c.srv
-
-	// The input of all clients goes through one buffer, behind what an earlier
-	// read left of an incomplete argument. So an idle client has no input buffer.
-	rest := copy(s.input, c.rest)
-	into := s.input[rest : rest+readSize]
-	big := c.req.Room()
-	if big != nil {
-		into = big
+	s.stats.received += int64(len(p) - c.left)
+	used = c.execute(p)
+	c.active = s.now
+	c.left = len(p) - used
+	if size := int64(c.req.Size() + c.left); size > s.cfg.queryLimit && !c.closing {
+		s.seldom(s.log.Warn, "client closed for too long a command", "id", c.id, "name", c.name, "bytes", size)
+		c.drop()
 	}
-
-	n, err := anet.Read(c.fd, into)
-	switch {
-	case err == anet.ErrWouldBlock:
-		return
-	case err != nil:
-		c.hangUp(err)
-		return
+	if len(c.out.Buf) > 0 || c.closing {
+		c.queue()
 	}
-
-	s.stats.received += int64(n)
-	if big != nil {
-		c.active = s.now
-		c.req.Filled(n)
-		c.checkInput()
-		return
-	}
-	c.execute(s.input[:rest+n])
+	return used
 }
 
-// hangUp is called when there is no more to read. Someone who has only finished
-// sending still gets the replies.
-func (c *client) hangUp(err error) {
-	if err != io.EOF || len(c.out.Buf) == 0 {
-		c.close()
-		return
-	}
-	c.finish()
-}
-
-// finish ends the reading; the client is closed as soon as the output is written.
-func (c *client) finish() {
-	c.closing = true
-	c.rest = nil
-	_ = c.srv.el.DeleteFileEvent(c.fd, ae.Readable)
-}
-
-// execute executes the commands in input, and keeps what does not make one.
-func (c *client) execute(input []byte) {
+// execute executes the commands in input, and returns how much of it is done with.
+func (c *client) execute(input []byte) (used int) {
 	c.srv.readClock()
-	c.active = c.srv.now
-	for len(input) > 0 && !c.closing && !c.stalled {
-		c.req.Limits = c.limits()
-		n, complete, err := c.req.Parse(input)
-		input = input[n:]
+	c.req.Limits = c.limits()
+	for used < len(input) && !c.closing && (len(c.out.Buf) < batch || !c.stalls()) {
+		n, complete, err := c.req.Parse(input[used:])
+		used += n
 		if err != nil {
-			c.queue()
+			c.prepare()
 			c.out.Error("ERR " + err.Error())
 			c.closing = true
-			break
 		}
 		if !complete {
 			break
 		}
-
 		if len(c.req.Args) > 0 {
 			c.call(c.req.Args)
 		}
 		c.req.Reset()
-		c.stalled = len(c.out.Buf)-c.sent > outputLimit
 	}
-
-	switch {
-	case c.closing:
-		c.finish()
-		return
-	case c.stalled:
-		_ = c.srv.el.DeleteFileEvent(c.fd, ae.Readable)
-	}
-	c.keep(input)
+	return used
 }
 
-// keep stores the input that is not parsed yet.
-func (c *client) keep(input []byte) {
-	if len(input) == 0 {
-		c.rest = nil
-		return
+// stalls reports whether so much output waits that commands have to wait too. The
+// connection brings them again once it has been taken; or, if it is not to be sent
+// yet, flush does.
+func (c *client) stalls() bool {
+	if c.srv.aof == nil {
+		c.flush()
+		return c.closing || c.conn.Queued() >= outputLimit
 	}
-	c.rest = append(c.rest[:0], input...)
-	c.checkInput()
+	if len(c.out.Buf) >= outputLimit {
+		c.stalled = true
+		c.conn.Pause()
+	}
+	return c.stalled
 }
 
-// queue makes sure that the output is written before the loop sleeps. Whoever
-// appends to the output of a client calls it first.
-func (c *client) queue() {
-	if c.queued {
-		return
-	}
-	c.queued = true
-	c.srv.pending = append(c.srv.pending, c)
+// prepare makes sure that there is a buffer for output.
+func (c *client) prepare() {
 	if c.out.Buf == nil {
 		c.out.Buf = c.srv.takeBuffer()
+	}
+}
+
+// queue sees to it that the output is handed over before the loop sleeps.
+func (c *client) queue() {
+	if !c.queued {
+		c.queued = true
+		c.srv.pending = append(c.srv.pending, c)
+		c.srv.el.SetDontWait(true) // if beforeSleep was called already
 	}
 }
 
@@ -392,141 +334,108 @@ func (s *server) beforeSleep(*ae.EventLoop) {
 		s.settle()
 	}
 	s.flushAll()
+	s.el.SetDontWait(false)
 }
 
-// flushAll is called before the loop sleeps. By now all that was readable has
-// been read, so the replies to a pipeline leave in one write.
+// flushAll hands over the output of all clients, but for what waits for the file.
 func (s *server) flushAll() {
 	waiting := s.pending[:0]
 	for _, c := range s.pending {
-		if c.doubtful > 0 && c.fd >= 0 && !c.doomed {
-			waiting = append(waiting, c) // for the append-only file
+		if c.doubtful > 0 && c.index >= 0 {
+			waiting = append(waiting, c)
 			continue
 		}
 		c.queued = false
-		if c.fd >= 0 {
-			c.flush()
-		}
+		c.flush()
 	}
 	clear(s.pending[len(waiting):])
 	s.pending = waiting
 }
 
-// flush writes the output, as much as the socket takes.
+// flush hands the output over to the connection, which sends it.
 func (c *client) flush() {
-	if c.doomed {
-		c.close()
-		return
-	}
-	if err := c.send(); err != nil {
-		c.close()
-		return
-	}
-
-	switch {
-	case c.sent < len(c.out.Buf):
-		c.compactOutput()
-		c.awaitWritable()
-		if c.checkOutput(); c.doomed {
-			c.close()
+	if len(c.out.Buf) > 0 && c.index >= 0 {
+		n, err := c.conn.Write(c.out.Buf)
+		if err != nil {
+			c.closing = true // onClose is still to come
 		}
-	case c.closing:
-		c.close()
-	default:
-		c.srv.giveBuffer(c.out.Buf)
-		c.out.Buf, c.sent, c.softSince = nil, 0, 0
-		c.drained()
-	}
-}
-
-// send gives the kernel what it takes of the output.
-func (c *client) send() error {
-	n, err := anet.Write(c.fd, c.out.Buf[c.sent:])
-	if err != nil && err != anet.ErrWouldBlock {
-		return err
-	}
-	if n > 0 {
+		c.srv.stats.sent += int64(n)
 		c.active = c.srv.now
 	}
-	c.srv.stats.sent += int64(n)
-	c.sent += n
-	return nil
-}
-
-// waiting returns how much output is not sent.
-func (c *client) waiting() int64 { return int64(len(c.out.Buf) - c.sent) }
-
-// compactOutput drops what is written, once that is the larger part.
-func (c *client) compactOutput() {
-	if c.sent > len(c.out.Buf)/2 {
-		c.out.Buf = c.out.Buf[:copy(c.out.Buf, c.out.Buf[c.sent:])]
-		c.sent = 0
+	c.srv.giveBuffer(c.out.Buf)
+	c.out.Buf = nil
+	if c.stalled {
+		c.stalled = false
+		c.conn.Resume()
+	}
+	if c.closing {
+		c.conn.Close()
+		c.gone()
 	}
 }
 
-// drained is called when all output is written. A stalled client goes on when it
-// is writable, which it is already: by way of the loop, so that others have
-// their turn.
-func (c *client) drained() {
-	el := c.srv.el
-	switch {
-	case c.stalled:
-		c.awaitWritable()
-	case el.FileEvents(c.fd)&ae.Writable != 0:
-		_ = el.DeleteFileEvent(c.fd, ae.Writable)
-	}
-}
-
-func (c *client) awaitWritable() {
-	mask := ae.Writable
-	if c.srv.aof != nil {
-		mask |= ae.Barrier // writable first, or it would send what readable has just replied
-	}
-	if err := c.srv.el.CreateFileEvent(c.fd, mask, c.onWritable); err != nil {
-		c.close()
-	}
-}
-
-// writable is called when the socket takes output again.
-func (c *client) writable(el *ae.EventLoop, fd int, _ ae.Mask) {
-	if c.doubtful > 0 { // flushAll will send it, and no sooner
-		_ = el.DeleteFileEvent(fd, ae.Writable)
-		return
-	}
-	if len(c.out.Buf) > 0 {
+// finish ends the connection behind the output: the client has ended its side, or
+// shall not say any more.
+func (c *client) finish() {
+	c.closing = true
+	if len(c.out.Buf) == 0 {
 		c.flush()
-		return
+	} else {
+		c.queue()
 	}
-
-	// A stalled client with nothing left to write: back to its input.
-	c.stalled = false
-	_ = el.DeleteFileEvent(fd, ae.Writable)
-	if err := el.CreateFileEvent(fd, ae.Readable, c.onReadable); err != nil {
-		c.close()
-		return
-	}
-	c.execute(c.srv.input[:copy(c.srv.input, c.rest)])
 }
 
-// close ends the connection at once.
-func (c *client) close() {
-	s := c.srv
-	_ = s.el.DeleteFileEvent(c.fd, ae.Readable|ae.Writable)
-	_ = anet.Close(c.fd)
-	c.fd = -1
+// leaveOff ends the connection because the server does: at once if nothing waits.
+func (c *client) leaveOff() {
+	if len(c.out.Buf) == 0 && c.conn.Queued() == 0 {
+		c.drop()
+	} else {
+		c.finish()
+	}
+}
 
+// drop ends the connection at once, with as much of the output as the kernel takes.
+func (c *client) drop() {
+	fd, _, out := c.conn.Detach()
+	if fd >= 0 {
+		_, _ = anet.Write(fd, out)
+		_ = anet.Close(fd)
+	}
+	c.closing = true
+	c.gone()
+}
+
+// onClose is called when the connection has ended for whatever reason but drop.
+func (c *client) onClose(err error) {
+	s := c.srv
+	switch {
+	case errors.Is(err, stream.ErrIdle):
+		s.seldom(s.log.Info, "client closed for being idle", "id", c.id, "name", c.name)
+	case errors.Is(err, stream.ErrSlow):
+		s.seldom(s.log.Warn, "client closed for overcoming of output buffer limits", "id", c.id, "name", c.name)
+	case errors.Is(err, stream.ErrShutdown):
+		s.seldom(s.log.Warn, "some clients did not take their replies")
+	}
+	c.closing = true
+	c.gone()
+}
+
+// gone takes the client out of everything.
+func (c *client) gone() {
+	s := c.srv
+	if c.index < 0 {
+		return
+	}
 	last := s.clients[len(s.clients)-1]
 	s.clients[c.index] = last
 	last.index = c.index
 	s.clients[len(s.clients)-1] = nil
 	s.clients = s.clients[:len(s.clients)-1]
+	c.index = -1
 	s.leave(c)
-	if s.ending && len(s.clients) == 0 {
-		s.el.Stop()
-	}
-
 	s.giveBuffer(c.out.Buf)
-	c.out.Buf, c.rest, c.req = nil, nil, resp.Parser{}
+	c.out.Buf = nil
+	c.doubtful = 0
 }
 
 // An output buffer is only held while there is output, so the loop needs about

@@ -21,7 +21,6 @@ import (
 	"github.com/aeloop/ae"
 	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/examples/internal/resp/resptest"
-	"golang.org/x/sys/unix"
 )
 
 func TestAPipelineIsAnsweredInOrder(t *testing.T) {
@@ -153,7 +152,7 @@ func TestAClientThatDoesNotReadIsNotReadFrom(t *testing.T) {
 				quiet, last = 0, s.stats.sent
 			}
 			for _, c := range s.clients {
-				if waiting := len(c.out.Buf) - c.sent; waiting > outputLimit+2*size {
+				if waiting := c.waiting(); waiting > outputLimit+batch+2*size {
 					t.Errorf("%d bytes wait for the client", waiting)
 				}
 			}
@@ -193,8 +192,8 @@ func TestAnIdleClientHoldsNoBuffers(t *testing.T) {
 
 	s.do(t, func() {
 		cl := s.clients[0]
-		if cl.out.Buf != nil || cl.rest != nil || cl.req.Size() > 64*24 {
-			t.Errorf("output %d, input %d, arguments %d", cap(cl.out.Buf), cap(cl.rest), cl.req.Size())
+		if cl.waiting() != 0 || cl.left != 0 || cl.req.Size() > 64*24 {
+			t.Errorf("output %d, input %d, arguments %d", cl.waiting(), cl.left, cl.req.Size())
 		}
 		for _, arg := range cl.req.Args[:cap(cl.req.Args)] {
 			if arg != nil {
@@ -211,22 +210,12 @@ func TestGetAndSetAllocateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer anet.Close(fds[1])
-	for _, fd := range fds {
-		if err := anet.SetNonblock(fd, true); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.addClient(fds[0])
+	_, peer := socketClient(t, s)
 
 	in := []byte(strings.Repeat(array("SET", "key", "value")+array("GET", "key")+array("INCR", "n")+"GET key\r\n", 16))
 	out := make([]byte, 1<<16)
 	round := func() {
-		if n, err := anet.Write(fds[1], in); n < len(in) {
+		if n, err := anet.Write(peer, in); n < len(in) {
 			t.Fatal(n, err)
 		}
 		for range 2 {
@@ -234,7 +223,7 @@ func TestGetAndSetAllocateNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n, err := anet.Read(fds[1], out); err != nil || !bytes.HasPrefix(out[:n], []byte("+OK\r\n$5\r\nvalue\r\n:")) {
+		if n, err := anet.Read(peer, out); err != nil || !bytes.HasPrefix(out[:n], []byte("+OK\r\n$5\r\nvalue\r\n:")) {
 			t.Fatalf("got %q, %v", out[:n], err)
 		}
 	}
@@ -268,30 +257,6 @@ func TestClosedConnectionsLeaveNothingBehind(t *testing.T) {
 		last.Close()
 		for n := -1; n != 0; {
 			s.do(t, func() { n = len(s.clients) })
-		}
-	}
-}
-
-func TestAnErrorOfAcceptLetsTheListenerRestForAWhile(t *testing.T) {
-	s, err := newServer(defaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	if err := s.listen("127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-
-	s.pauseListener(anet.ErrExhausted)
-	if mask := s.el.FileEvents(s.listener); mask != ae.None {
-		t.Errorf("the listener is still watched: %v", mask)
-	}
-	for end := deadline(); s.el.FileEvents(s.listener) == ae.None; {
-		if time.Now().After(end) {
-			t.Fatal("the listener was not watched again")
-		}
-		if _, err := s.el.ProcessEvents(ae.AllEvents); err != nil {
-			t.Fatal(err)
 		}
 	}
 }
@@ -460,7 +425,7 @@ func limitDescriptors(nofile string) {
 }
 
 func TestWithoutDescriptorsTheOthersAreServedAndNewOnesLater(t *testing.T) {
-	const limit, more = 40, 20
+	const limit, more = 64, 20
 	p := startProcess(t, limit, "127.0.0.1:0")
 
 	var served []*conn
@@ -610,7 +575,7 @@ func BenchmarkExecute(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.close()
-			c := &client{srv: s, fd: -1, db: s.dbs[0]}
+			c := &client{srv: s, db: s.dbs[0], index: -1}
 			args := map[string][]string{"GET": {"GET", "key:000000000001"}, "SET": {"SET", "key:000000000001", "xxx"}, "INCR": {"INCR", "counter:1"}}[name]
 			c.execute([]byte(array("SET", "key:000000000001", "xxx")))
 			input := []byte(strings.Repeat(array(args...), pipeline))

@@ -106,20 +106,17 @@ func (y *layer) send(h *handshake) {
 	}
 }
 
-// feed gives the goroutine input, as much as may wait.
-func (h *handshake) feed(y *layer, src []byte, eof bool) (n int) {
+// feed gives the goroutine input, and stops more of it if much waits.
+func (h *handshake) feed(y *layer, src []byte, eof bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n = min(len(src), max(0, y.e.limits.Input-h.in.Len()))
-	h.in.Write(src[:n])
+	h.in.Write(src)
+	h.eof = eof
 	if h.in.Len() >= y.e.limits.Input {
 		h.full = true
 		y.w.Pause()
-	} else {
-		h.eof = eof
 	}
 	h.changed.Signal()
-	return n
 }
 
 // read is the goroutine's. It waits for a record.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +148,104 @@ func TestSlotsAreGoroutines(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestGivingUpLeavesTheQueue has clients reset while they wait.
+func TestGivingUpLeavesTheQueue(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	h, ended := ends()
+	var conns []*stream.Conn
+	e := must(tlsstream.Server(g.config(), tlsstream.Limits{Handshakes: 1}))
+	var addr string
+	r.do(func() {
+		addr = must(r.l.Listen("tcp", "127.0.0.1:0", stream.ListenConfig{Layer: func(c *stream.Conn) stream.Layer {
+			conns = append(conns, c)
+			return e.Layer(c)
+		}}, h)).Addr()
+	})
+	g.blocked(t, addr)
+	for range 10 {
+		dial(t, addr).Write(clientHello())
+	}
+	until(t, "a queue of ten", func() bool { return e.Waiting() == 10 })
+	r.do(func() {
+		for _, c := range conns[2:] {
+			c.Abort()
+		}
+	})
+	for range 9 {
+		wait(t, ended, "Close")
+	}
+	if n := e.Waiting(); n != 1 {
+		t.Errorf("%d wait", n)
+	}
+	// The last one gives up when its turn has come, and it does not know yet.
+	r.do(func() {
+		close(g.open)
+		until(t, "its turn", func() bool { return e.Waiting() == 0 })
+		conns[1].Abort()
+	})
+	exchange(t, dialTLS(t, addr, clientConfig()), "the slot is free")
+}
+
+// TestTokensAreForComputing has clients stop in the middle of a handshake, where it
+// waits for them.
+func TestTokensAreForComputing(t *testing.T) {
+	r := newRig(t)
+	e := must(tlsstream.Server(serverConfig(), tlsstream.Limits{Computing: 1}))
+	addr := r.listen(e, echo())
+	for range 3 {
+		c := dial(t, addr)
+		c.Write(clientHello())
+		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the token", func() bool { return e.Computing() == 0 })
+}
+
+// TestTokensAreCounted has many handshakes compute, two at once.
+func TestTokensAreCounted(t *testing.T) {
+	r := newRig(t)
+	var e *tlsstream.Endpoint
+	var most atomic.Int64
+	config := serverConfig()
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		most.Store(max(most.Load(), int64(e.Computing())))
+		return nil, nil
+	}
+	e = must(tlsstream.Server(config, tlsstream.Limits{Computing: 2}))
+	addr := r.listen(e, echo())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			c := tls.Client(dial(t, addr), clientConfig())
+			if err := c.Handshake(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n < 1 || n > 2 {
+		t.Errorf("%d compute at once", n)
+	}
+}
+
+// TestLongHello is for a ClientHello that is longer than what may wait.
+func TestLongHello(t *testing.T) {
+	versions(t, func(t *testing.T, server, client *tls.Config) {
+		r := newRig(t)
+		for i := range 150 {
+			client.NextProtos = append(client.NextProtos, fmt.Sprintf("%0255d", i))
+		}
+		server.NextProtos = client.NextProtos[140:]
+		c := dialTLS(t, r.serve(server, tlsstream.Limits{}, echo()), client)
+		exchange(t, c, "hello")
+		if p := c.ConnectionState().NegotiatedProtocol; p != client.NextProtos[140] {
+			t.Errorf("agreed on %q", p)
+		}
+	})
 }
 
 // TestWaitingTimesOut is for clients whose turn does not come.

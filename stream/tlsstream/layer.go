@@ -86,7 +86,8 @@ func (y *layer) feed(src []byte, eof bool) (nSrc int, err error) {
 	}
 	switch {
 	case y.hs != nil:
-		return y.hs.feed(y, src, eof), nil
+		y.hs.feed(y, src, eof)
+		return len(src), nil
 	case eof:
 		return 0, io.ErrUnexpectedEOF
 	}

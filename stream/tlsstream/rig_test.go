@@ -173,7 +173,11 @@ func must[T any](v T, err error) T {
 // serve listens with TLS, and returns the address.
 func (r *rig) serve(config *tls.Config, limits tlsstream.Limits, h *stream.Handler) (addr string) {
 	r.t.Helper()
-	e := must(tlsstream.Server(config, limits))
+	return r.listen(must(tlsstream.Server(config, limits)), h)
+}
+
+func (r *rig) listen(e *tlsstream.Endpoint, h *stream.Handler) (addr string) {
+	r.t.Helper()
 	r.do(func() {
 		ln, err := r.l.Listen("tcp", "127.0.0.1:0", stream.ListenConfig{Layer: e.Layer}, h)
 		if err != nil {
@@ -301,8 +305,8 @@ func (c *prefixed) Read(p []byte) (int, error) {
 // after it has read.
 type holding struct {
 	net.Conn
-	read, released bool
-	out            []byte
+	off, read, released bool
+	out                 []byte
 }
 
 func (c *holding) Read(p []byte) (int, error) {
@@ -311,7 +315,7 @@ func (c *holding) Read(p []byte) (int, error) {
 }
 
 func (c *holding) Write(p []byte) (int, error) {
-	if !c.read || c.released {
+	if c.off || !c.read || c.released {
 		return c.Conn.Write(p)
 	}
 	c.out = append(c.out, p...)
@@ -333,4 +337,15 @@ func adopt(t testing.TB, l *stream.Loop, conn *net.TCPConn, h *stream.Handler) *
 		t.Fatal(err)
 	}
 	return must(l.Adopt(fd, h))
+}
+
+// until waits for what no event tells.
+func until(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for end := testutil.Deadline(); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("waited in vain for %s", what)
+			return
+		}
+	}
 }
