@@ -5,7 +5,7 @@
 //	defer w.Close()
 //	url, stop, err := watch.Serve("127.0.0.1:8000", w) // a page for the browser; ?text for curl
 //
-// A Watcher counts and adds up on the loop's goroutine, some 0.2 µs for each
+// A Watcher counts and adds up on the loop's goroutine, some 0.1 µs for each
 // callback and without allocation, and looks from a goroutine of its own whether a
 // callback runs for too long. Then it takes the stack, out of the goroutine
 // profile: a [Stall] names the function, while it still runs. It neither wakes a

@@ -68,7 +68,9 @@ func (r *recorder) init(w *Watcher) {
 	r.slow = w.opts.Slow
 	r.labels = labelled(w.opts.Name)
 	r.open = make([]call, 0, 8)
-	r.ran.Store(w.el.Stats().Posted)
+	stats := w.el.Stats()
+	r.ran.Store(stats.Posted)
+	r.posted.Store(stats.Posted + uint64(stats.Queue))
 }
 
 func (r *recorder) trace() *ae.Trace {

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -152,6 +153,60 @@ func TestManyCallbacksOfOneIterationAreASlowOneTogether(t *testing.T) {
 	}
 	if s := w.Snapshot(); s.SlowIterations == 0 {
 		t.Errorf("%d slow iterations, %d slow callbacks", s.SlowIterations, s.SlowCallbacks)
+	}
+}
+
+func TestWhatWasSlowIsLogged(t *testing.T) {
+	el := aetest.Loop(t)
+	var log lockedBuffer
+	start(t, el, watch.Options{Name: "main", Slow: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	run(t, el)
+	for range 3 {
+		el.Post(napOf12ms)
+	}
+	await(t, "a warning", func() bool { return strings.Contains(log.String(), "\n") })
+	line := log.String()
+	for _, want := range []string{"level=WARN", `msg="slow callback"`, "loop=main", "kind=posted", "watch_test.napOf12ms", "duration="} {
+		if !strings.Contains(line, want) {
+			t.Errorf("the log has no %s: %s", want, line)
+		}
+	}
+}
+
+// lockedBuffer is for a writer and a reader on two goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestFunctionsPostedBeforeAreInTheQueue(t *testing.T) {
+	el := aetest.Loop(t)
+	for range 7 {
+		el.Post(nothing)
+	}
+	w := start(t, el, watch.Options{})
+	if n := w.Snapshot().Stats.Queue; n != 7 {
+		t.Errorf("%d wait", n)
+	}
+	el.Post(nothing)
+	if n := w.Snapshot().Stats.Queue; n != 8 {
+		t.Errorf("%d wait after another one", n)
+	}
+	aetest.Poll(t, el)
+	if n := w.Snapshot().Stats.Queue; n != 0 {
+		t.Errorf("%d wait when all have been called", n)
 	}
 }
 

@@ -95,7 +95,8 @@ func (w *killWriter) check(t *testing.T, c *conn, from int) {
 // Killed at any moment, the program has after a restart all that it has
 // acknowledged. KV_KILLS is how many times.
 func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
-	kills := 20
+	t.Parallel()
+	kills := 8
 	if n, err := strconv.Atoi(os.Getenv("KV_KILLS")); err == nil {
 		kills = n
 	}

@@ -239,6 +239,10 @@ func script(t *testing.T, path string) []step {
 	return steps
 }
 
+// stride is how far apart the bytes are that a test looks at: one, if KV_KILLS asks
+// for all of it; else a prime number, so that each place in a command has its turn.
+func stride() int { return either(os.Getenv("KV_KILLS") != "", 1, 7) }
+
 func TestAFileThatEndsAnywhereIsCutWhereItIsWhole(t *testing.T) {
 	path := tempFile(t)
 	steps := script(t, path)
@@ -247,7 +251,7 @@ func TestAFileThatEndsAnywhereIsCutWhereItIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for n := range len(whole) + 1 {
+	for n := 0; n <= len(whole); n += stride() {
 		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -289,12 +293,13 @@ func TestADamagedByteIsNoReasonToDropWhatFollows(t *testing.T) {
 	}
 
 	last := steps[len(steps)-2].size // where the last command begins
-	refused := 0
-	for at := range last {
+	tried, refused := 0, 0
+	for at := int64(0); at < last; at += int64(stride()) {
 		for _, b := range []byte{'9', whole[at] ^ 1} {
 			if b == whole[at] {
 				continue
 			}
+			tried++
 			damaged := bytes.Clone(whole)
 			damaged[at] = b
 			if err := os.WriteFile(path, damaged, 0o600); err != nil {
@@ -316,7 +321,7 @@ func TestADamagedByteIsNoReasonToDropWhatFollows(t *testing.T) {
 			}
 		}
 	}
-	if refused < int(last) {
+	if refused < tried/2 {
 		t.Errorf("only %d of the damaged files were refused", refused)
 	}
 }

@@ -297,6 +297,7 @@ func (w *fillWriter) check(t *testing.T, c *conn) {
 // However the disk fills and the program ends, it has after a restart what it has
 // acknowledged. KV_FULL_DISKS is how many times. (31, 32)
 func TestNothingAcknowledgedIsLostWhenTheDiskFills(t *testing.T) {
+	t.Parallel()
 	disks := 8
 	if n, err := strconv.Atoi(os.Getenv("KV_FULL_DISKS")); err == nil {
 		disks = n

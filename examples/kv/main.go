@@ -161,6 +161,7 @@ func (s *server) shutDown(el *ae.EventLoop) {
 	if s.loop.Shutdown(shutdownGrace, el.Stop) != nil {
 		el.Stop()
 	}
+	el.CreateTimeEvent(0, s.dismiss)
 }
 
 // shutdownCommand has no reply: the connection ends. The options are about saving

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/aeloop/ae"
@@ -216,6 +217,7 @@ func (s *server) setHandlers() {
 			Close:    func(c *stream.Conn, err error) { of(c).onClose(err) },
 			High:     outputLimit,
 			Limit:    math.MaxInt,
+			Linger:   time.Second, // who has been told to go has what was said
 		}
 		if limit.hard > 0 {
 			h.Limit = int(max(1, limit.hard-1))
@@ -368,7 +370,7 @@ func (c *client) flush() {
 		c.stalled = false
 		c.conn.Resume()
 	}
-	if c.closing {
+	if c.closing && !c.srv.ending { // see dismiss
 		c.conn.Close()
 		c.gone()
 	}
@@ -385,13 +387,22 @@ func (c *client) finish() {
 	}
 }
 
-// leaveOff ends the connection because the server does: at once if nothing waits.
+// leaveOff ends the connection because the server ends.
 func (c *client) leaveOff() {
-	if len(c.out.Buf) == 0 && c.conn.Queued() == 0 {
-		c.drop()
-	} else {
-		c.finish()
+	c.conn.Pause()
+	c.closing = true
+	c.queue()
+}
+
+// dismiss is the time event that closes, while the server ends, the connections for
+// which nothing waits any more. It does not wait for the clients' own ends.
+func (s *server) dismiss(*ae.EventLoop, ae.TimeEventID) time.Duration {
+	for _, c := range slices.Clone(s.clients) {
+		if c.closing && c.waiting() == 0 {
+			c.drop()
+		}
 	}
+	return 5 * time.Millisecond
 }
 
 // drop ends the connection at once, with as much of the output as the kernel takes.

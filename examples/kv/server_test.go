@@ -132,6 +132,7 @@ func TestAPeerThatFinishedSendingGetsItsReplies(t *testing.T) {
 // A client that sends and sends and does not read must cost no more than its
 // limit, and hold nobody up; when it reads at last, everything is there.
 func TestAClientThatDoesNotReadIsNotReadFrom(t *testing.T) {
+	t.Parallel()
 	const n, size = 10_000, 10_000
 	s := startServer(t)
 	slow, other := dial(t, s), dial(t, s)
@@ -327,6 +328,7 @@ func TestTheServerGoesOnWhenNobodyTakesItsMessages(t *testing.T) {
 
 // Whoever takes the messages may also do nothing at all. (30)
 func TestTheServerGoesOnWhenNobodyReadsItsMessages(t *testing.T) {
+	t.Parallel()
 	p := &process{Cmd: exec.Command(os.Args[0], "-addr", "127.0.0.1:0")}
 	p.Env = append(os.Environ(), "KV_TEST_RUN=1")
 	reader, writer, err := os.Pipe()

@@ -24,17 +24,20 @@ import (
 type gate struct {
 	asked chan *tls.ClientHelloInfo
 	open  chan struct{}
+	err   error // what it says once it is open
 }
 
 func newGate() *gate {
-	return &gate{make(chan *tls.ClientHelloInfo, 100), make(chan struct{})}
+	return &gate{asked: make(chan *tls.ClientHelloInfo, 100), open: make(chan struct{})}
 }
 
 func (g *gate) config() *tls.Config {
 	return &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if hello.ServerName == "blocked.test" {
 			g.asked <- hello
-			<-g.open
+			if <-g.open; g.err != nil {
+				return nil, g.err
+			}
 		}
 		cert := leaf()
 		return &cert, nil
@@ -182,6 +185,7 @@ func TestGivingUpLeavesTheQueue(t *testing.T) {
 	}
 	// The last one gives up when its turn has come, and it does not know yet.
 	r.do(func() {
+		g.err = errors.New("no certificate")
 		close(g.open)
 		until(t, "its turn", func() bool { return e.Waiting() == 0 })
 		conns[1].Abort()
