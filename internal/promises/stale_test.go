@@ -228,6 +228,28 @@ var stalePromises = []promise{
 			aetest.Until(t, el, func() bool { return got == "y" })
 		}
 	}},
+	{"ReusedNumberKeepsNothing", "a number that came back is watched for what is registered anew, and for nothing that its old file was", func(t *testing.T) {
+		el := aetest.Loop(t)
+		gone, _ := aetest.SocketPair(t)
+		fresh, peer := aetest.SocketPair(t)
+		aetest.Create(t, el, gone, ae.Readable|ae.Writable, aetest.Forbid(t, "closed"))
+		testutil.CloseNow(t, gone)
+		if err := testutil.DupTo(fresh, gone); err != nil {
+			t.Fatal(err)
+		}
+		testutil.CloseLater(t, gone)
+		if ae.APIName() == "kqueue" {
+			aetest.Delete(t, el, gone, ae.Readable|ae.Writable) // FileEvents reports it until then
+		}
+		got := ""
+		aetest.Create(t, el, gone, ae.Readable, func(*ae.EventLoop, int, ae.Mask) { got, _ = aetest.Receive(gone) })
+		if m := el.FileEvents(gone); m != ae.Readable {
+			t.Errorf("registered for %d", m)
+		}
+		aetest.Sleeps(t, el) // though there is room to write
+		aetest.Send(t, peer, "y")
+		aetest.Until(t, el, func() bool { return got == "y" })
+	}},
 	{"ClosedAndTheLoopIsClosedByItsProc", "such a proc may close the loop", func(t *testing.T) {
 		el := aetest.Loop(t)
 		gone, _ := aetest.SocketPair(t)
