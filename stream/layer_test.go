@@ -298,6 +298,34 @@ var layerPromises = []promise{
 			e.Error("Layer is forgotten")
 		}
 	}},
+	{"JoinWaits", "what is for a connection whose layer is not ready stops the side that it comes from, and arrives", both, func(e *env) {
+		const size = 2 << 20
+		y := &scripted{}
+		h := &stream.Handler{Open: func(*stream.Conn) {}}
+		to, toPeer := e.layeredPair(h, y)
+		from, fromPeer := e.pair(h)
+		stream.Join(from, to)
+		rest, most, got := make([]byte, size), 0, 0
+		send := func() {
+			n, _ := anet.Write(fromPeer, rest)
+			rest = rest[max(n, 0):]
+			most = max(most, to.Queued())
+		}
+		for range 200 {
+			send()
+			e.poll()
+		}
+		if most == 0 || most > 512<<10 {
+			e.Errorf("%d bytes wait", most)
+		}
+		y.w.Ready(nil)
+		e.until("all of it", func() bool {
+			send()
+			s, _ := aetest.Receive(toPeer)
+			got += len(s)
+			return got == size
+		})
+	}},
 	{"DetachCloses", "Detach closes the layer", both, func(e *env) {
 		y := &scripted{}
 		c, _ := e.layeredPair(&stream.Handler{Open: func(*stream.Conn) {}}, y)
