@@ -25,6 +25,7 @@ import (
 
 	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/stream"
+	"github.com/aeloop/ae/watch"
 )
 
 type config struct {
@@ -33,7 +34,7 @@ type config struct {
 	loops                int
 	cert, key, toCA      string
 	toTLS                bool
-	alpn                 string
+	alpn, watch          string
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.BoolVar(&cfg.toTLS, "to-tls", false, "speak TLS to the server")
 	flag.StringVar(&cfg.toCA, "to-ca", "", "trust the authorities in this PEM `file`, and not the system's, to name the server")
 	flag.StringVar(&cfg.alpn, "alpn", "", "agree on one of these `protocols` with clients: h2,http/1.1")
+	flag.StringVar(&cfg.watch, "watch", "", "show the loops at work on a page on `host:port`, if any")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "proxy: unexpected argument %q\n", flag.Arg(0))
@@ -88,5 +90,20 @@ func serve(ctx context.Context, cfg config, log io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(log, "listening on", ln.Addr())
+	if cfg.watch != "" {
+		var ws []*watch.Watcher
+		for i, l := range g.Loops() {
+			ws = append(ws, watch.New(l.EventLoop(), watch.Options{
+				Name:  fmt.Sprint("proxy ", i+1),
+				Conns: func() watch.Conns { return watch.ConnsOf(l.All(), nil) },
+			}))
+		}
+		url, stop, err := watch.Serve(cfg.watch, ws...)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		fmt.Fprintln(log, "watch them on", url)
+	}
 	return g.Run(ctx, cfg.grace)
 }

@@ -34,6 +34,21 @@ func start(t testing.TB, cfg config) (addr string, stop func() error) {
 	return addrs[0], stop
 }
 
+func TestTheLoopsCanBeWatched(t *testing.T) {
+	cfg := config{listen: "127.0.0.1:0", to: echo(t), loops: 2, watch: "127.0.0.1:0"}
+	addrs, _ := testutil.Serve(t, 2, func(ctx context.Context, out io.Writer) error { return serve(ctx, cfg, out) })
+	resp, err := http.Get(addrs[1] + "?text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(text), "loop proxy 1,") || !strings.Contains(string(text), "loop proxy 2,") {
+		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
 // server accepts connections, and has serve called for each on a goroutine.
 func server(t testing.TB, serve func(c *net.TCPConn)) (addr string) {
 	t.Helper()
