@@ -43,7 +43,9 @@ type Handler struct {
 	Shutdown func(c *Conn)
 
 	// Close is the last call, and there is exactly one, unless Detach took the
-	// connection away. The descriptor is closed by then. err is nil after Close,
+	// connection away. It comes also if there was no Open: because nobody could be
+	// reached, a Layer has failed, or the loop was closed. The descriptor is closed
+	// by then. err is nil after Close,
 	// and when both sides have finished sending; otherwise it says why: an error
 	// of this package, or what the system says, such as ECONNRESET, also after a
 	// Close whose output may not have arrived. A connection whose Data panics ends

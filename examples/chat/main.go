@@ -113,7 +113,9 @@ func serve(ctx context.Context, listen, httpListen, watchAddr string, idle time.
 		Idled:    func(c *stream.Conn) { s.end(of(c), "idle for too long") },
 		Shutdown: s.onShutdown,
 		Close: func(c *stream.Conn, err error) {
-			s.end(of(c), "")
+			if c, ok := c.Data.(*client); ok { // else its Open was never called
+				s.end(c, "")
+			}
 			s.ended[reason(err)]++
 		},
 		Idle:   idle,

@@ -331,7 +331,7 @@ func (c *client) describe() string {
 	for _, f := range []struct {
 		on   bool
 		flag string
-	}{{c.monitor, "O"}, {c.subscriptions() > 0, "P"}, {c.noEvict, "e"}, {s.network == "unix", "U"}} {
+	}{{c.monitor, "O"}, {c.subscriptions() > 0, "P"}, {c.noEvict, "e"}, {c.unix(), "U"}} {
 		if f.on {
 			flags += f.flag
 		}
@@ -352,12 +352,15 @@ func (c *client) describe() string {
 		c.left+c.req.Size()+waiting, events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
 }
 
+// unix reports whether the client has come through a unix socket.
+func (c *client) unix() bool { return !c.conn.Peer().IsValid() }
+
 // addresses returns both ends of the connection.
 func (c *client) addresses() (peer, local string) {
 	if c.conn == nil {
 		return "", ""
 	}
-	if c.srv.network == "unix" {
+	if c.unix() {
 		path := strings.TrimPrefix(c.srv.address, "unix:") + ":0"
 		return path, path
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/aeloop/ae/anet"
 	"github.com/aeloop/ae/examples/internal/resp"
 	"github.com/aeloop/ae/stream"
+	"github.com/aeloop/ae/watch"
 )
 
 // How the server starts and ends.
@@ -55,6 +56,9 @@ func run(args []string, stdout io.Writer) (err error) {
 	flags := flag.NewFlagSet("kv", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // its errors are returned, and then need no second mention
 	addr := flags.String("addr", "127.0.0.1:6380", "listen on `host:port`, or unix:path")
+	watchAddr := flags.String("watch", "", "show the loop at work on a page on `host:port`, if any")
+	var tlsCfg tlsConfig
+	tlsCfg.addFlags(flags)
 	cfg := defaultConfig()
 	cfg.addFlags(flags)
 	err = flags.Parse(args)
@@ -82,6 +86,12 @@ func run(args []string, stdout io.Writer) (err error) {
 	if err := s.listen(*addr); err != nil {
 		return err
 	}
+	tlsAddr := ""
+	if tlsCfg.addr != "" {
+		if tlsAddr, err = s.listenTLS(tlsCfg); err != nil {
+			return err
+		}
+	}
 	if cfg.appendOnly {
 		// After listen, or a second server would cut and compact the file of the
 		// first before it found its address taken. Who connects meanwhile waits.
@@ -94,6 +104,20 @@ func run(args []string, stdout io.Writer) (err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go s.awaitSignals(signals)
+	if *watchAddr != "" {
+		url, stop, err := watch.Serve(*watchAddr, watch.New(s.el, watch.Options{
+			Name:  "kv",
+			Conns: func() watch.Conns { return watch.ConnsOf(s.loop.All(), nil) },
+		}))
+		if err != nil {
+			return err
+		}
+		defer stop()
+		fmt.Fprintln(stdout, "kv: watch it on", url)
+	}
+	if tlsAddr != "" {
+		fmt.Fprintln(stdout, "kv: listening for TLS on", tlsAddr)
+	}
 	fmt.Fprintln(stdout, "kv: listening on", s.address)
 	return s.el.Main()
 }
@@ -112,6 +136,8 @@ func (s *server) awaitSignals(signals <-chan os.Signal) {
 	}
 }
 
+var listenConfig = anet.ListenConfig{Backlog: 511, Replace: true}
+
 // listen binds the address, host:port or unix:path, and begins to accept.
 func (s *server) listen(addr string) (err error) {
 	s.network = "tcp"
@@ -121,8 +147,7 @@ func (s *server) listen(addr string) (err error) {
 		}
 		s.network, addr = "unix", path
 	}
-	cfg := stream.ListenConfig{ListenConfig: anet.ListenConfig{Backlog: 511, Replace: true}}
-	ln, err := s.loop.Listen(s.network, addr, cfg, s.handlers[normalClass])
+	ln, err := s.loop.Listen(s.network, addr, stream.ListenConfig{ListenConfig: listenConfig}, s.handlers[normalClass])
 	if err != nil {
 		return err
 	}

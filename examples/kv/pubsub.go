@@ -186,7 +186,7 @@ func monitorCommand(c *client, args [][]byte) {
 // feedMonitors shows a command that was executed to those who watch.
 func (s *server) feedMonitors(c *client, args [][]byte) {
 	peer, _ := c.addresses()
-	if s.network == "unix" {
+	if c.conn != nil && c.unix() {
 		peer = s.address
 	}
 	now := s.clock().UnixMicro()

@@ -214,10 +214,14 @@ func (s *server) setHandlers() {
 			Data:     func(c *stream.Conn, p []byte) int { return of(c).onData(p) },
 			EOF:      func(c *stream.Conn) { of(c).finish() },
 			Shutdown: func(c *stream.Conn) { of(c).leaveOff() },
-			Close:    func(c *stream.Conn, err error) { of(c).onClose(err) },
-			High:     outputLimit,
-			Limit:    math.MaxInt,
-			Linger:   time.Second, // who has been told to go has what was said
+			Close: func(c *stream.Conn, err error) {
+				if c, ok := c.Data.(*client); ok { // else its Open was never called
+					c.onClose(err)
+				}
+			},
+			High:   outputLimit,
+			Limit:  math.MaxInt,
+			Linger: time.Second, // who has been told to go has what was said
 		}
 		if limit.hard > 0 {
 			h.Limit = int(max(1, limit.hard-1))
@@ -251,7 +255,7 @@ func (s *server) onOpen(conn *stream.Conn) {
 	c.stranger = s.cfg.password != ""
 	c.index = len(s.clients)
 	s.clients = append(s.clients, c)
-	if s.network == "tcp" { // only matters to how well the connection works
+	if !c.unix() { // only matters to how well the connection works
 		_ = anet.SetKeepAlive(conn.FD(), time.Duration(s.cfg.keepAlive)*time.Second)
 	}
 }

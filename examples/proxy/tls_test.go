@@ -3,16 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,58 +15,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aeloop/ae/internal/testutil"
 )
 
-// identity is a certificate for 127.0.0.1 that signs itself, in files and as what
-// clients trust.
-type identity struct {
-	cert, key string
-	pair      tls.Certificate
-	pool      *x509.CertPool
-}
-
-func newIdentity(t testing.TB) (id identity) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ae"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	id.cert, id.key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	for name, p := range map[string][]byte{id.cert: certPEM, id.key: keyPEM} {
-		if err := os.WriteFile(name, p, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if id.pair, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		t.Fatal(err)
-	}
-	id.pool = x509.NewCertPool()
-	id.pool.AppendCertsFromPEM(certPEM)
-	return id
-}
-
 // TestTLS has package net/http speak HTTP/1.1, with connections that are used again,
 // and HTTP/2, to a server of its own, with TLS on either side of the proxy and on both.
 func TestTLS(t *testing.T) {
-	id := newIdentity(t)
+	id := testutil.NewIdentity(t)
 	for _, c := range []struct {
 		name        string
 		front, back bool
@@ -92,11 +42,11 @@ func TestTLS(t *testing.T) {
 				body, _ := io.ReadAll(r.Body) // all of it first: HTTP/1.1 is not for both at once
 				w.Write(body)
 			}))
-			s.TLS = &tls.Config{Certificates: []tls.Certificate{id.pair}}
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{id.Pair}}
 			s.EnableHTTP2 = true
 			if c.back {
 				s.StartTLS()
-				cfg.toTLS, cfg.toCA = true, id.cert
+				cfg.toTLS, cfg.toCA = true, id.Cert
 			} else {
 				s.Start()
 			}
@@ -104,14 +54,14 @@ func TestTLS(t *testing.T) {
 			scheme := "http"
 			if c.front {
 				scheme = "https"
-				cfg.cert, cfg.key = id.cert, id.key
+				cfg.cert, cfg.key = id.Cert, id.Key
 			}
 			cfg.to, cfg.alpn = s.Listener.Addr().String(), c.alpn
 			addr, _ := start(t, cfg)
 
 			var dialed int
 			transport := &http.Transport{
-				TLSClientConfig: &tls.Config{RootCAs: id.pool}, ForceAttemptHTTP2: true,
+				TLSClientConfig: &tls.Config{RootCAs: id.Pool}, ForceAttemptHTTP2: true,
 				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 					dialed++
 					return new(net.Dialer).DialContext(ctx, network, addr)
@@ -143,8 +93,8 @@ func TestTLS(t *testing.T) {
 
 // TestAServerThatIsNotTrusted ends the client's connection.
 func TestAServerThatIsNotTrusted(t *testing.T) {
-	id, other := newIdentity(t), newIdentity(t)
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{id.pair}})
+	id, other := testutil.NewIdentity(t), testutil.NewIdentity(t)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{id.Pair}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,20 +109,20 @@ func TestAServerThatIsNotTrusted(t *testing.T) {
 			c.Close()
 		}
 	}()
-	addr, _ := start(t, config{to: ln.Addr().String(), toTLS: true, toCA: other.cert})
+	addr, _ := start(t, config{to: ln.Addr().String(), toTLS: true, toCA: other.Cert})
 	if n, err := dial(t, addr).Read(make([]byte, 1)); err == nil {
 		t.Errorf("%d bytes", n)
 	}
 }
 
 func TestBadTLSFiles(t *testing.T) {
-	id := newIdentity(t)
+	id := testutil.NewIdentity(t)
 	for _, cfg := range []config{
-		{cert: "/nobody/is/here", key: id.key},
-		{cert: id.cert},
-		{cert: id.cert, key: id.cert},
+		{cert: "/nobody/is/here", key: id.Key},
+		{cert: id.Cert},
+		{cert: id.Cert, key: id.Cert},
 		{toTLS: true, toCA: "/nobody/is/here"},
-		{toTLS: true, toCA: id.key},
+		{toTLS: true, toCA: id.Key},
 	} {
 		cfg.listen, cfg.to, cfg.loops = "127.0.0.1:0", "127.0.0.1:1", 1
 		if err := serve(t.Context(), cfg, io.Discard); err == nil {
@@ -188,12 +138,12 @@ func TestCurl(t *testing.T) {
 	if err != nil {
 		testutil.SkipUnlessCI(t, "no curl here")
 	}
-	id := newIdentity(t)
+	id := testutil.NewIdentity(t)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Write(body)
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{id.pair}}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{id.Pair}}
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	defer s.Close()
@@ -204,11 +154,11 @@ func TestCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ alpn, flag, proto string }{{"h2", "--http2", "2"}, {"http/1.1", "--http1.1", "1.1"}} {
-		second, _ := start(t, config{to: s.Listener.Addr().String(), toTLS: true, toCA: id.cert, cert: id.cert, key: id.key, alpn: c.alpn})
-		addr, _ := start(t, config{to: second, toTLS: true, toCA: id.cert, cert: id.cert, key: id.key, alpn: c.alpn, loops: 2})
+		second, _ := start(t, config{to: s.Listener.Addr().String(), toTLS: true, toCA: id.Cert, cert: id.Cert, key: id.Key, alpn: c.alpn})
+		addr, _ := start(t, config{to: second, toTLS: true, toCA: id.Cert, cert: id.Cert, key: id.Key, alpn: c.alpn, loops: 2})
 		for _, version := range []string{"1.2", "1.3"} {
 			var out, errs bytes.Buffer
-			cmd := exec.Command(curl, "-sS", "--max-time", "60", "--cacert", id.cert, "--tls-max", version, c.flag, "--data-binary", "@"+file,
+			cmd := exec.Command(curl, "-sS", "--max-time", "60", "--cacert", id.Cert, "--tls-max", version, c.flag, "--data-binary", "@"+file,
 				"-w", "%{stderr}%{http_version}", "https://"+addr, "https://"+addr)
 			cmd.Stdout, cmd.Stderr = &out, &errs
 			if err := cmd.Run(); err != nil || !bytes.Equal(out.Bytes(), append(body[:len(body):len(body)], body...)) || errs.String() != c.proto+c.proto {
