@@ -293,9 +293,10 @@ func (s *server) onPost(w http.ResponseWriter, r *http.Request) {
 	tooLong := func(line string) bool { return len(line) > maxLine }
 
 	answer := make(chan int, 1)
+	text := "http: " + strings.Join(lines, "\nhttp: ") // in one write for each client: many lines to many are slow
 	post := func(*ae.EventLoop) {
-		for _, line := range lines {
-			s.tell(room, nil, "http: "+line)
+		if len(lines) > 0 {
+			s.tell(room, nil, text)
 		}
 		answer <- len(s.rooms[room])
 	}
