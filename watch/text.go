@@ -26,10 +26,12 @@ func (s Snapshot) WriteText(to io.Writer) error {
 }
 
 func (s *Snapshot) writeTime(b *strings.Builder) {
-	fmt.Fprintf(b, "\nbusy %.1f %%, asleep %.1f %% of the time; of the busy time", share(s.Busy, s.Period), share(s.Sleep, s.Period))
+	fmt.Fprintf(b, "\nbusy %.1f %%, asleep %.1f %% of the time", share(s.Busy, s.Period), share(s.Sleep, s.Period))
+	before := "; of the busy time"
 	for _, p := range s.Parts() {
 		if p.Time > 0 {
-			fmt.Fprintf(b, "  %s %.1f %%", p.Name, share(p.Time, s.Busy))
+			fmt.Fprintf(b, "%s  %s %.1f %%", before, p.Name, share(p.Time, s.Busy))
+			before = ""
 		}
 	}
 	b.WriteString("\n\n")

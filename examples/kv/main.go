@@ -12,8 +12,8 @@
 // This file has how the server starts and ends. The others: commands.go is the
 // table of commands and their execution, strings.go, keys.go, clients.go and
 // pubsub.go what they do, persist.go how replies wait for the file, config.go the
-// settings, info.go, slowlog.go and messages.go what the server says about itself,
-// glob.go the patterns. The data is package store, its copy on disk package aof.
+// settings, tls.go TLS, info.go, slowlog.go and messages.go what the server says about
+// itself, glob.go the patterns. The data is package store, its copy on disk package aof.
 package main
 
 import (

@@ -12,8 +12,8 @@ import (
 	"github.com/aeloop/ae/stream/tlsstream"
 )
 
-// tlsConfig is what the flags say of TLS. They mean what Redis's settings of these
-// names do; clients of both kinds can be served at once.
+// tlsConfig is what the flags say of TLS. All but -tls-addr mean what Redis's
+// settings of these names do; clients of both kinds can be served at once.
 type tlsConfig struct {
 	addr, cert, key, ca, authClients string
 }
@@ -23,7 +23,7 @@ func (cfg *tlsConfig) addFlags(flags *flag.FlagSet) {
 	flags.StringVar(&cfg.cert, "tls-cert-file", "", "the server's certificate, a PEM `file`")
 	flags.StringVar(&cfg.key, "tls-key-file", "", "and its key, a PEM `file`")
 	flags.StringVar(&cfg.ca, "tls-ca-cert-file", "", "the authorities that clients' certificates have to come from, a PEM `file`")
-	flags.StringVar(&cfg.authClients, "tls-auth-clients", "yes", "whether clients need a certificate: yes, no, or `optional`")
+	flags.StringVar(&cfg.authClients, "tls-auth-clients", "yes", "whether clients need a certificate: `yes, no or optional`")
 }
 
 // endpoint returns what makes TLS of a connection.

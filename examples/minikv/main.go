@@ -9,7 +9,7 @@
 //	GET key        EXISTS key [key ...]    TTL key
 //	SET key value  INCR key
 //
-// The replies are those of Redis. SIGINT and SIGTERM end the server: what it has read
+// The replies are those of Redis, but for the words of some errors. SIGINT and SIGTERM end the server: what it has read
 // is answered, and clients have 5 s to take it. A second signal does not wait.
 package main
 
