@@ -195,6 +195,9 @@ var observerPromises = []promise{
 					t.Errorf("the call is at %v, what came before it ended at %v", e.Time, last)
 				}
 				late = e.Time - e.Due
+				if e.Due < wait { // both count from New
+					t.Errorf("a time event for %v is due at %v", wait, e.Due)
+				}
 			},
 			Done: func(e *ae.Event) { took = e.Duration; last = e.Time },
 		})()
