@@ -42,7 +42,7 @@
 // A handshake computes for a millisecond or ten, and calls back into a tls.Config that
 // may wait for a database. So it runs in a goroutine of its own, which ends with it, and
 // the loop goes on. A server's begins when the whole ClientHello is there: who connects
-// and sends less costs about 600 bytes, and what it has sent. [Limits] bounds how many
+// and sends less costs some 750 bytes, and what it has sent. [Limits] bounds how many
 // there are at once, how many compute at once, how long they take, and how much of
 // their input waits. The callbacks of a tls.Config are called in these goroutines, any
 // number at a time, except those of a ClientSessionCache, which the loop calls too.
