@@ -12,7 +12,7 @@ func growthRow() row {
 		how: fmt.Sprintf("As echo, with 64 bytes, from %d connections among so many; the others are open and say nothing. How the cost of a timer "+
 			"grows is in timers, and that of an idle connection in idle.", active),
 		run: func(b *bench) {
-			for _, conns := range []int{100, 10, 1000, 5000, 15_000}[:b.pick(5, 1)] {
+			for _, conns := range []int{10, 100, 1000, 5000, 15_000}[b.pick(0, 1):b.pick(5, 2)] {
 				conns = min(conns, descriptors()-200)
 				b.interleave(fmt.Sprintf("%d connections", conns), echoServers, func(peer string) (values, error) {
 					return b.with(peer, func(s *server) (values, error) {

@@ -23,7 +23,7 @@ func idleRow() row {
 		run: func(b *bench) {
 			defer func(n int) { b.rounds = n }(b.rounds)
 			b.rounds = min(b.rounds, 2)
-			for _, n := range []int{100, 10, 1000, 15_000}[:b.pick(4, 1)] {
+			for _, n := range []int{10, 100, 1000, 15_000}[b.pick(0, 1):b.pick(4, 2)] {
 				n = min(n, descriptors()-200)
 				b.interleave(fmt.Sprintf("%d connections", n), peers, func(peer string) (values, error) {
 					return b.with(peer, func(s *server) (values, error) { return b.idle(s, n, peer) })

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -55,11 +56,15 @@ func main() {
 		}
 		measure()
 	case "idle":
+		var held []*tls.Conn
 		for range *conns {
-			ask(dial())
+			c := dial()
+			ask(c)
+			held = append(held, c)
 		}
 		work.Print("connections", float64(*conns), "-")
 		io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(held) // or the garbage collector would close them
 	default:
 		os.Exit(2)
 	}
