@@ -19,20 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requireTool finds a program that the tests need and the package does not.
-// Where everything is to be tested its absence is a failure.
-func requireTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // A writer sends commands, and knows which of them were acknowledged.
 type killWriter struct {
 	id    int

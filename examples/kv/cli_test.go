@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,13 +12,7 @@ import (
 // tool returns a command of Redis's tools, connected to the server.
 func tool(t *testing.T, s *testServer, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(name + " is not installed")
-		}
-		t.Skip(name + " is not installed")
-	}
+	path := requireTool(t, name)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline())
 	t.Cleanup(cancel)
 	return exec.CommandContext(ctx, path, append([]string{"-p", s.addr[len("127.0.0.1:"):]}, args...)...)

@@ -149,11 +149,11 @@ func TestAClientThatIsReceivingIsNotIdle(t *testing.T) {
 	const size, pieces = 32 << 20, 12
 	s := startServer(t)
 	c := dial(t, s)
-	c.expect("CONFIG SET timeout 3", "+OK")
+	c.expect("CONFIG SET timeout 2", "+OK")
 	c.expect(fmt.Sprint("SETRANGE key ", size-1, " v"), fmt.Sprint(":", size))
 	c.send(array("GET", "key"))
 	for got := range pieces {
-		time.Sleep(500 * time.Millisecond) // not to wait for anything: it is slow
+		time.Sleep(250 * time.Millisecond) // not to wait for anything: it is slow
 		if _, err := io.CopyN(io.Discard, c.r, size/pieces); err != nil {
 			t.Fatalf("after %d pieces: %v", got, err)
 		}

@@ -20,13 +20,7 @@ import (
 // startRedis runs a redis-server that keeps nothing, and returns its socket.
 func startRedis(t *testing.T) (path string) {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("redis-server is not installed")
-		}
-		t.Skip("redis-server is not installed")
-	}
+	program := requireTool(t, "redis-server")
 	path = filepath.Join(shortDir(t), "redis.sock")
 	cmd := exec.Command(program, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", filepath.Dir(path))
 	stdout, err := cmd.StdoutPipe()

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aeloop/ae/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +25,8 @@ import (
 func mount(t *testing.T, source, target, kind string, flags uintptr, data string) {
 	t.Helper()
 	err := unix.Mount(source, target, kind, flags, data)
-	if err != nil && os.Getenv("CI") == "" && (err == unix.EPERM || err == unix.EACCES) {
-		t.Skipf("to mount a file system takes root: %v", err)
+	if err == unix.EPERM || err == unix.EACCES {
+		testutil.SkipUnlessCI(t, "to mount a file system takes root: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -74,8 +75,8 @@ func fill(t *testing.T, dir string, left int) (filler string) {
 func (p *process) tamper(t *testing.T, args ...string) {
 	t.Helper()
 	strace := requireTool(t, "strace")
-	if out, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil && os.Getenv("CI") == "" {
-		t.Skipf("strace may not trace here: %v %s", err, out)
+	if out, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		testutil.SkipUnlessCI(t, "strace may not trace here: %v %s", err, out)
 	}
 	trace := exec.Command(strace, append([]string{"-f", "-p", strconv.Itoa(p.Process.Pid)}, args...)...)
 	attached, err := trace.StderrPipe()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -180,3 +181,13 @@ func words(line string) []string {
 }
 
 var array = resptest.Command
+
+// requireTool finds a program that the tests need and the package does not.
+func requireTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		testutil.SkipUnlessCI(t, "%s is not installed", name)
+	}
+	return path
+}
