@@ -328,6 +328,7 @@ func TestAFullDiskRefusesWritesUntilThereIsRoom(t *testing.T) {
 // Who stops the server learns from its exit code that the file is not what it
 // should be.
 func TestAFileThatCannotBeSavedAtTheEndMakesForExitCode1(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, 0, "127.0.0.1:0", "-appendonly", "yes", "-appendfilename", tempFile(t))
 	limit := &unix.Rlimit{Cur: 100, Max: unix.RLIM_INFINITY}
 	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_FSIZE, limit, nil); err != nil {

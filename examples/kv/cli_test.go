@@ -57,6 +57,7 @@ func until(t *testing.T, cmd *exec.Cmd, text string, again func()) {
 }
 
 func TestRedisCliFindsNothingOdd(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	if got := output(t, tool(t, s, "redis-cli", "-3", "SET", "k", "v", "EX", "100")); got != "OK\n" {
 		t.Errorf("SET: %q", got)

@@ -376,6 +376,7 @@ func TestShutdownEndsTheProgramCleanly(t *testing.T) {
 }
 
 func TestASignalEndsASleep(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, 0, "127.0.0.1:0")
 	c, other := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)
 	c.send(array("DEBUG", "SLEEP", "999999") + array("PING"))
@@ -396,6 +397,7 @@ func TestASignalEndsASleep(t *testing.T) {
 
 // A signal does not cut off replies that a client is still taking.
 func TestASignalLetsRepliesFinish(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
 	p := startProcess(t, 0, "127.0.0.1:0")
 	c, idle := dialTo(t, "tcp", p.addr), dialTo(t, "tcp", p.addr)

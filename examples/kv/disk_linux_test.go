@@ -124,6 +124,7 @@ func (c *conn) waitFor(line, text string) {
 
 // What is kept back while a sync runs may turn out not to fit on the disk. (31)
 func TestNothingIsAcknowledgedBeforeItIsWrittenWhileASyncRuns(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, 8<<20)
 	args := []string{"-appendonly", "yes", "-appendfsync", "everysec", "-appendfilename", filepath.Join(dir, "kv.aof")}
 	p := startProcess(t, 0, "127.0.0.1:0", args...)

@@ -40,6 +40,9 @@ func conformWith(t *testing.T, rows, calls, inject string) {
 // pitfall 11: ivykis#33, ivykis#34, php-src#23825
 func TestWithoutEpollPwait2EverythingStillHolds(t *testing.T) {
 	for errno, rows := range map[string]string{"ENOSYS": "^(Time|Door|Iteration)$", "EPERM": "^Time$", "EOPNOTSUPP": "^Time$"} {
+		if errno == "EOPNOTSUPP" && !testutil.Long() {
+			continue // the same as EPERM
+		}
 		t.Run(errno, func(t *testing.T) {
 			conformWith(t, rows, "epoll_pwait2", "error="+errno)
 		})

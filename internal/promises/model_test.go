@@ -26,7 +26,7 @@ import (
 // makes, and each that it does not make, against a model: a table of what is
 // registered, and poll(2) for what is ready. AE_PROGRAMS says how many.
 func TestLoopAgreesWithAModel(t *testing.T) {
-	programs := 400
+	programs := 200
 	if n, err := strconv.Atoi(os.Getenv("AE_PROGRAMS")); err == nil {
 		programs = n
 	}
