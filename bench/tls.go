@@ -7,12 +7,12 @@ import (
 )
 
 func tlsRow() row {
-	peers := []string{onStream, goNet}
+	peers := []string{onStream, goNet, nbio}
 	return row{
 		name:  "tls",
 		title: "TLS",
 		how: "An echo server with TLS 1.3 as package tls has it by default, and a certificate on P-256; on package stream with tlsstream, and " +
-			"with a goroutine for each connection on net. The client is package tls on net. A handshake is a whole one, with its " +
+			"with a goroutine for each connection on net. nbio has its own fork of crypto/tls. The client is package tls on net. A handshake is a whole one, with its " +
 			"connection, and nothing else is sent on that. Memory is as in idle.",
 		run: func(b *bench) {
 			type load struct{ size, conns int }
