@@ -182,10 +182,7 @@ func commandListCommand(c *client, args [][]byte) {
 			}
 		}
 	}
-	c.out.Array(len(names))
-	for _, name := range names {
-		c.out.Text(name)
-	}
+	c.out.Texts(names)
 }
 
 // categories are those of Redis's access lists that do not follow from the flags, and
@@ -315,9 +312,7 @@ func (c *client) replyDocs(docs []*command) {
 
 func timeCommand(c *client, args [][]byte) {
 	now := c.srv.clock()
-	c.out.Array(2)
-	c.out.Text(strconv.FormatInt(now.Unix(), 10))
-	c.out.Text(strconv.Itoa(now.Nanosecond() / 1000))
+	c.out.Texts([]string{strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond() / 1000)})
 }
 
 // helpOf makes the subcommand HELP of a container.

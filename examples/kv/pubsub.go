@@ -155,10 +155,7 @@ func pubsubChannelsCommand(c *client, args [][]byte) {
 			names = append(names, name)
 		}
 	}
-	c.out.Array(len(names))
-	for _, name := range names {
-		c.out.Text(name)
-	}
+	c.out.Texts(names)
 }
 
 func pubsubNumsubCommand(c *client, args [][]byte) {

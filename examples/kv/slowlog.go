@@ -103,10 +103,7 @@ func slowlogGetCommand(c *client, args [][]byte) {
 		c.out.Integer(e.id)
 		c.out.Integer(e.at)
 		c.out.Integer(e.took.Microseconds())
-		c.out.Array(len(e.args))
-		for _, arg := range e.args {
-			c.out.Text(arg)
-		}
+		c.out.Texts(e.args)
 		c.out.Text(e.peer)
 		c.out.Text(e.name)
 	}

@@ -71,6 +71,14 @@ func (w *Writer) Null() {
 // Array announces n replies that follow and belong together.
 func (w *Writer) Array(n int) { w.number('*', int64(n)) }
 
+// Texts is an array of strings.
+func (w *Writer) Texts(list []string) {
+	w.Array(len(list))
+	for _, s := range list {
+		w.Text(s)
+	}
+}
+
 // Pairs announces n names, each followed by its value.
 func (w *Writer) Pairs(n int) {
 	if w.V3 {
