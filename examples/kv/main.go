@@ -147,15 +147,21 @@ func (s *server) listen(addr string) (err error) {
 		}
 		s.network, addr = "unix", path
 	}
-	ln, err := s.loop.Listen(s.network, addr, stream.ListenConfig{ListenConfig: listenConfig}, s.handlers[normalClass])
-	if err != nil {
-		return err
-	}
-	s.address = ln.Addr()
+	s.address, err = s.accept(s.network, addr, nil)
 	if s.network == "unix" {
 		s.address = "unix:" + s.address
 	}
-	return nil
+	return err
+}
+
+// accept begins to accept, with what makes TLS of a connection, if any, and returns where.
+func (s *server) accept(network, addr string, layer func(*stream.Conn) stream.Layer) (string, error) {
+	cfg := stream.ListenConfig{ListenConfig: listenConfig, Layer: layer}
+	ln, err := s.loop.Listen(network, addr, cfg, s.handlers[normalClass])
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr(), nil
 }
 
 // close writes what can still be written, and closes everything. The error is that

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -16,19 +15,19 @@ import (
 type messageQueue struct {
 	to    io.Writer
 	queue chan []byte
-	start sync.Once
 	done  chan struct{}
 }
 
 func newMessageQueue(to io.Writer) *messageQueue {
-	return &messageQueue{to: to, queue: make(chan []byte, 100), done: make(chan struct{})}
+	q := &messageQueue{to: to, queue: make(chan []byte, 100), done: make(chan struct{})}
+	go q.run()
+	return q
 }
 
 var stderr = newMessageQueue(os.Stderr)
 
 // Write queues a message, or drops it if too many wait.
 func (q *messageQueue) Write(message []byte) (int, error) {
-	q.start.Do(func() { go q.run() })
 	select {
 	case q.queue <- bytes.Clone(message):
 	default:
@@ -46,7 +45,6 @@ func (q *messageQueue) run() {
 // close waits until everything is written, but not longer than patience. Nothing
 // may be written afterwards.
 func (q *messageQueue) close(patience time.Duration) {
-	q.start.Do(func() { close(q.done) })
 	close(q.queue)
 	select {
 	case <-q.done:

@@ -384,18 +384,13 @@ func (c *client) flush() {
 // shall not say any more.
 func (c *client) finish() {
 	c.closing = true
-	if len(c.out.Buf) == 0 {
-		c.flush()
-	} else {
-		c.queue()
-	}
+	c.queue()
 }
 
 // leaveOff ends the connection because the server ends.
 func (c *client) leaveOff() {
 	c.conn.Pause()
-	c.closing = true
-	c.queue()
+	c.finish()
 }
 
 // dismiss is the time event that closes, while the server ends, the connections for

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/aeloop/ae/stream"
 	"github.com/aeloop/ae/stream/tlsstream"
 )
 
@@ -26,23 +25,24 @@ func (cfg *tlsConfig) addFlags(flags *flag.FlagSet) {
 	flags.StringVar(&cfg.authClients, "tls-auth-clients", "yes", "whether clients need a certificate: `yes, no or optional`")
 }
 
+var clientAuth = map[string]tls.ClientAuthType{
+	"no":       tls.NoClientCert,
+	"optional": tls.VerifyClientCertIfGiven,
+	"yes":      tls.RequireAndVerifyClientCert,
+}
+
 // endpoint returns what makes TLS of a connection.
 func (cfg *tlsConfig) endpoint() (*tlsstream.Endpoint, error) {
+	auth, ok := clientAuth[cfg.authClients]
+	if !ok {
+		return nil, fmt.Errorf("tls-auth-clients is yes, no or optional, not %q", cfg.authClients)
+	}
 	cert, err := tls.LoadX509KeyPair(cfg.cert, cfg.key)
 	if err != nil {
 		return nil, err
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	switch cfg.authClients {
-	case "no":
-	case "yes":
-		config.ClientAuth = tls.RequireAndVerifyClientCert
-	case "optional":
-		config.ClientAuth = tls.VerifyClientCertIfGiven
-	default:
-		return nil, fmt.Errorf("tls-auth-clients is yes, no or optional, not %q", cfg.authClients)
-	}
-	if config.ClientAuth != tls.NoClientCert {
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: auth}
+	if auth != tls.NoClientCert {
 		if cfg.ca == "" {
 			return nil, errors.New("tls-auth-clients needs tls-ca-cert-file")
 		}
@@ -64,10 +64,5 @@ func (s *server) listenTLS(cfg tlsConfig) (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
-	listen := stream.ListenConfig{ListenConfig: listenConfig, Layer: e.Layer}
-	ln, err := s.loop.Listen("tcp", cfg.addr, listen, s.handlers[normalClass])
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr(), nil
+	return s.accept("tcp", cfg.addr, e.Layer)
 }
