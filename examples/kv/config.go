@@ -27,55 +27,52 @@ type config struct {
 	output       outputLimits
 	slowerThan   int64 // microseconds, -1: log nothing
 	slowlogLimit int64
-	logLevel     slog.LevelVar
+	logLevel     slog.Level
 	appendOnly   bool
 	appendFile   string
 	appendFsync  string // one of fsyncPolicies
 }
 
 type setting struct {
-	name  string
-	value flag.Value
-	fixed bool // only a flag: CONFIG SET cannot change it
-	help  string
+	name   string
+	value  flag.Value
+	access access
+	help   string // "" if it is no flag
 }
+
+// access is what CONFIG SET may do to a setting.
+type access int
+
+const (
+	changeable access = iota
+	fixed             // it has to be the value that it has
+	immutable         // nothing: Redis does not accept the value that it has either
+)
 
 func (cfg *config) settings() []setting {
 	return []setting{
-		{"appendfilename", text{&cfg.appendFile}, true, "the append-only `file`"},
-		{"appendfsync", fsyncPolicy{&cfg.appendFsync}, false, "sync the append-only file by this `policy`: always, before each reply; everysec, twice a second; no, when the system likes"},
-		{"appendonly", yesNo{&cfg.appendOnly}, true, "`yes or no`: keep the data in an append-only file, and load it at start"},
-		{"client-output-buffer-limit", &cfg.output, false, "close a client for which more output waits than the `limits`: class hard soft seconds, " +
+		{"appendfilename", (*text)(&cfg.appendFile), immutable, "the append-only `file`"},
+		{"appendfsync", choice[string]{&cfg.appendFsync, fsyncPolicies, fsyncPolicies}, changeable, "sync the append-only file by this `policy`: always, before each reply; everysec, twice a second; no, when the system likes"},
+		{"appendonly", (*yesNo)(&cfg.appendOnly), fixed, "`yes or no`: keep the data in an append-only file, and load it at start"},
+		{"client-output-buffer-limit", &cfg.output, changeable, "close a client for which more output waits than the `limits`: class hard soft seconds, " +
 			"over the hard limit at once, over the soft one after so many seconds; the classes are normal, pubsub and slave (or replica; there are none), 0 is no limit"},
-		{"client-query-buffer-limit", size{&cfg.queryLimit, 1 << 20}, false, "close a client whose unfinished command takes more `bytes`"},
-		{"loglevel", levelName{&cfg.logLevel}, false, "log what is of this `level` at least: debug, verbose, notice or warning"},
-		{"maxclients", number{&cfg.maxClients, 1, loopSize - 64}, false, "refuse more connections than this `number`"},
-		{"maxmemory", size{&cfg.maxMemory, 0}, false, "refuse to store more when the data takes these `bytes` (10mb, 2gb); 0 is no limit; nothing is ever evicted"},
-		{"protected-mode", yesNo{&cfg.protected}, false, "`yes or no`: without a password, serve only clients of this machine"},
-		{"requirepass", text{&cfg.password}, false, "ask clients for this `password`"},
-		{"slowlog-log-slower-than", number{&cfg.slowerThan, -1, math.MaxInt64}, false, "log commands that take more `microseconds`, none if it is -1; less than 1000 makes each command read the clock"},
-		{"slowlog-max-len", number{&cfg.slowlogLimit, 0, math.MaxInt32}, false, "keep this `number` of slow commands"},
-		{"tcp-keepalive", number{&cfg.keepAlive, 0, math.MaxInt32}, false, "ask silent connections for a sign of life after these `seconds`; 0 is never"},
-		{"timeout", number{&cfg.timeout, 0, math.MaxInt32}, false, "close clients that are idle for these `seconds`; 0 is never"},
+		{"client-query-buffer-limit", number{&cfg.queryLimit, 1 << 20, math.MaxInt64, parseSize}, changeable, "close a client whose unfinished command takes more `bytes`"},
+		{"loglevel", choice[slog.Level]{&cfg.logLevel, levelNames, levels}, changeable, "log what is of this `level` at least: debug, verbose, notice or warning"},
+		{"maxclients", number{&cfg.maxClients, 1, loopSize - 64, parseInt}, changeable, "refuse more connections than this `number`"},
+		{"maxmemory", number{&cfg.maxMemory, 0, math.MaxInt64, parseSize}, changeable, "refuse to store more when the data takes these `bytes` (10mb, 2gb); 0 is no limit; nothing is ever evicted"},
+		{"protected-mode", (*yesNo)(&cfg.protected), changeable, "`yes or no`: without a password, serve only clients of this machine"},
+		{"requirepass", (*text)(&cfg.password), changeable, "ask clients for this `password`"},
+		{"slowlog-log-slower-than", number{&cfg.slowerThan, -1, math.MaxInt64, parseInt}, changeable, "log commands that take more `microseconds`, none if it is -1; less than 1000 makes each command read the clock"},
+		{"slowlog-max-len", number{&cfg.slowlogLimit, 0, math.MaxInt32, parseInt}, changeable, "keep this `number` of slow commands"},
+		{"tcp-keepalive", number{&cfg.keepAlive, 0, math.MaxInt32, parseInt}, changeable, "ask silent connections for a sign of life after these `seconds`; 0 is never"},
+		{"timeout", number{&cfg.timeout, 0, math.MaxInt32, parseInt}, changeable, "close clients that are idle for these `seconds`; 0 is never"},
+
+		// What clients ask for although there is nothing to choose.
+		{"databases", constant(strconv.Itoa(databases)), immutable, ""},
+		{"maxmemory-policy", constant("noeviction"), fixed, ""},
+		{"proto-max-bulk-len", constant(strconv.Itoa(resp.MaxBulk)), fixed, ""},
+		{"save", constant(""), fixed, ""},
 	}
-}
-
-// constants are what clients ask for although there is nothing to choose.
-var constants = map[string]string{
-	"databases":          strconv.Itoa(databases),
-	"maxmemory-policy":   "noeviction",
-	"proto-max-bulk-len": strconv.Itoa(resp.MaxBulk),
-	"save":               "",
-}
-
-// immutable are those that Redis cannot change either: it does not even accept the
-// value that they have.
-var immutable = map[string]bool{"appendfilename": true, "databases": true}
-
-// sameValue reports whether s is another way to write the value of a constant.
-func sameValue(value, s string) bool {
-	n, err := parseSize(s)
-	return strings.EqualFold(s, value) || err == nil && strconv.FormatInt(n, 10) == value
 }
 
 func defaultConfig() *config {
@@ -95,31 +92,87 @@ func defaultConfig() *config {
 	}
 }
 
-// addFlags makes a flag of each setting.
+// addFlags makes a flag of each setting that is one.
 func (cfg *config) addFlags(flags *flag.FlagSet) {
 	for _, s := range cfg.settings() {
-		flags.Var(s.value, s.name, s.help)
+		if s.help != "" {
+			flags.Var(s.value, s.name, s.help)
+		}
 	}
 }
 
 // The kinds of settings: each a flag.Value.
 
+type text string
+
+func constant(s string) *text { return (*text)(&s) }
+
+func (v *text) String() string { return string(*v) }
+
+func (v *text) Set(s string) error {
+	*v = text(s)
+	return nil
+}
+
+type yesNo bool
+
+func (v *yesNo) String() string { return either(bool(*v), "yes", "no") }
+
+func (v *yesNo) Set(s string) error {
+	yes := strings.EqualFold(s, "yes")
+	if !yes && !strings.EqualFold(s, "no") {
+		return errors.New("argument must be 'yes' or 'no'")
+	}
+	*v = yesNo(yes)
+	return nil
+}
+
+// A choice is one of a few words, each of which stands for a value.
+type choice[T comparable] struct {
+	p      *T
+	words  []string
+	values []T
+}
+
+var (
+	levelNames    = []string{"debug", "verbose", "notice", "warning"}
+	levels        = []slog.Level{slog.LevelDebug, slog.LevelDebug + 2, slog.LevelInfo, slog.LevelWarn}
+	fsyncPolicies = []string{string(aof.EverySec), string(aof.Always), string(aof.Never)}
+)
+
+func (v choice[T]) String() string {
+	if v.p == nil {
+		return "" // package flag looks at zero values
+	}
+	return v.words[slices.Index(v.values, *v.p)]
+}
+
+func (v choice[T]) Set(s string) error {
+	i := slices.Index(v.words, strings.ToLower(s))
+	if i < 0 {
+		return errors.New("argument(s) must be one of the following: " + strings.Join(v.words, ", "))
+	}
+	*v.p = v.values[i]
+	return nil
+}
+
 type number struct {
 	p        *int64
 	min, max int64
+	parse    func(string) (int64, error)
 }
 
 func (v number) String() string {
 	if v.p == nil {
-		return "" // package flag looks at zero values
+		return ""
 	}
 	return strconv.FormatInt(*v.p, 10)
 }
 
 func (v number) Set(s string) error {
-	n, err := strconv.ParseInt(s, 10, 64)
+	n, err := v.parse(s)
 	if err != nil {
-		return errors.New("argument couldn't be parsed into an integer")
+		return err
 	}
 	if n < v.min || n > v.max {
 		return fmt.Errorf("argument must be between %d and %d inclusive", v.min, v.max)
@@ -128,101 +181,26 @@ func (v number) Set(s string) error {
 	return nil
 }
 
-// A size is a number of bytes, which may have a unit.
-type size struct {
-	p   *int64
-	min int64
-}
-
-func (v size) String() string { return number{p: v.p}.String() }
-
-func (v size) Set(s string) error {
-	n, err := parseSize(s)
+func parseInt(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
-		return err
+		return 0, errors.New("argument couldn't be parsed into an integer")
 	}
-	return number{v.p, v.min, math.MaxInt64}.Set(strconv.FormatInt(n, 10))
+	return n, nil
 }
 
-// parseSize reads 100, 1k (1000), 1kb (1024), and so on up to gb.
+var units = map[string]int64{"": 1, "b": 1, "k": 1e3, "kb": 1 << 10, "m": 1e6, "mb": 1 << 20, "g": 1e9, "gb": 1 << 30}
+
+// parseSize reads a number of bytes: 100, 1k, 1kb.
 func parseSize(s string) (int64, error) {
-	units := []struct {
-		name   string
-		factor int64
-	}{{"kb", 1 << 10}, {"mb", 1 << 20}, {"gb", 1 << 30}, {"k", 1e3}, {"m", 1e6}, {"g", 1e9}, {"b", 1}}
-	digits, factor := strings.ToLower(s), int64(1)
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(digits, u.name); ok {
-			digits, factor = rest, u.factor
-			break
-		}
-	}
+	s = strings.ToLower(s)
+	digits := strings.TrimRight(s, "bgkm")
+	factor, ok := units[s[len(digits):]]
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64/factor {
+	if !ok || err != nil || n < 0 || n > math.MaxInt64/factor {
 		return 0, errors.New("argument must be a memory value")
 	}
 	return n * factor, nil
-}
-
-type yesNo struct{ p *bool }
-
-func (v yesNo) String() string {
-	if v.p != nil && *v.p {
-		return "yes"
-	}
-	return "no"
-}
-
-func (v yesNo) Set(s string) error {
-	switch strings.ToLower(s) {
-	case "yes":
-		*v.p = true
-	case "no":
-		*v.p = false
-	default:
-		return errors.New("argument must be 'yes' or 'no'")
-	}
-	return nil
-}
-
-type text struct{ p *string }
-
-func (v text) String() string {
-	if v.p == nil {
-		return ""
-	}
-	return *v.p
-}
-
-func (v text) Set(s string) error {
-	*v.p = s
-	return nil
-}
-
-type levelName struct{ p *slog.LevelVar }
-
-var levels = []struct {
-	name  string
-	level slog.Level
-}{{"debug", slog.LevelDebug}, {"verbose", slog.LevelDebug + 2}, {"notice", slog.LevelInfo}, {"warning", slog.LevelWarn}}
-
-func (v levelName) String() string {
-	for _, l := range levels {
-		if v.p != nil && l.level == v.p.Level() {
-			return l.name
-		}
-	}
-	return ""
-}
-
-func (v levelName) Set(s string) error {
-	for _, l := range levels {
-		if strings.EqualFold(s, l.name) {
-			v.p.Set(l.level)
-			return nil
-		}
-	}
-	return errors.New("argument(s) must be one of the following: debug, verbose, notice, warning")
 }
 
 // The classes of clients that have output limits of their own.
@@ -254,7 +232,6 @@ func (v *outputLimits) Set(s string) error {
 	if len(fields) == 0 || len(fields)%4 != 0 {
 		return settingError("Wrong number of arguments in buffer limit configuration.")
 	}
-	next := *v
 	for ; len(fields) > 0; fields = fields[4:] {
 		class := slices.Index(classNames[:], strings.ToLower(fields[0]))
 		if strings.EqualFold(fields[0], "replica") {
@@ -269,59 +246,72 @@ func (v *outputLimits) Set(s string) error {
 		if errors.Join(err1, err2, err3) != nil || seconds < 0 {
 			return settingError("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
 		}
-		next[class].hard, next[class].soft, next[class].seconds = hard, soft, seconds
+		v[class].hard, v[class].soft, v[class].seconds = hard, soft, seconds
 	}
-	*v = next
-	return nil
-}
-
-// An fsyncPolicy is the setting that says when the file is synced.
-type fsyncPolicy struct{ p *string }
-
-var fsyncPolicies = []string{string(aof.Always), string(aof.EverySec), string(aof.Never)}
-
-func (v fsyncPolicy) String() string { return text(v).String() }
-
-func (v fsyncPolicy) Set(s string) error {
-	s = strings.ToLower(s)
-	if !slices.Contains(fsyncPolicies, s) {
-		return errors.New("argument(s) must be one of the following: everysec, always, no")
-	}
-	*v.p = s
 	return nil
 }
 
 // CONFIG.
 
 func configGetCommand(c *client, args [][]byte) {
-	var names, values []string
-	wanted := func(name string) bool {
-		return slices.ContainsFunc(args[2:], func(p []byte) bool { return match(p, []byte(name), true) })
-	}
-	for _, s := range c.srv.cfg.settings() {
-		if wanted(s.name) {
-			names, values = append(names, s.name), append(values, s.value.String())
-		}
-	}
-	for name, value := range constants {
-		if wanted(name) {
-			names, values = append(names, name), append(values, value)
-		}
-	}
-
-	c.out.Pairs(len(names))
-	for i, name := range names {
-		c.out.Text(name)
-		c.out.Text(values[i])
+	wanted := slices.DeleteFunc(c.srv.cfg.settings(), func(s setting) bool {
+		return !slices.ContainsFunc(args[2:], func(p []byte) bool { return match(p, []byte(s.name), true) })
+	})
+	c.out.Pairs(len(wanted))
+	for _, s := range wanted {
+		c.out.Text(s.name)
+		c.out.Text(s.value.String())
 	}
 }
 
-func configResetstatCommand(c *client, args [][]byte) {
-	c.srv.stats = statistics{}
-	for _, db := range c.srv.dbs {
-		db.Expired = 0
+// configSetCommand changes all of the settings that are given, or none.
+func configSetCommand(c *client, args [][]byte) {
+	if len(args)%2 != 0 {
+		c.out.Error(errSyntax)
+		return
 	}
+	before := *c.srv.cfg
+	if err := c.srv.cfg.set(args[2:]); err != nil {
+		*c.srv.cfg = before
+		c.out.Error(err.Error())
+		return
+	}
+	c.srv.configured()
 	c.out.Status("OK")
+}
+
+// set changes settings, names and values in turn, until there is an error.
+func (cfg *config) set(args [][]byte) error {
+	table := cfg.settings()
+	seen := make(map[string]bool)
+	for ; len(args) > 0; args = args[2:] {
+		name, value := strings.ToLower(string(args[0])), string(args[1])
+		i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
+		if i < 0 {
+			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", clip(args[0], len(args[0])))
+		}
+
+		var err error
+		switch s := table[i]; {
+		case seen[name]:
+			name, err = string(args[0]), errors.New("duplicate parameter")
+		case s.access == changeable:
+			err = s.value.Set(value)
+		case s.access == immutable || !sameValue(s.value.String(), value):
+			err = errors.New("can't set immutable config")
+		}
+		if err != nil {
+			return fmt.Errorf("ERR CONFIG SET failed (possibly related to argument '%s') - %w", name, err)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// sameValue reports whether s is another way to write a value.
+func sameValue(value, s string) bool {
+	n, err := parseSize(s)
+	return strings.EqualFold(s, value) || err == nil && strconv.FormatInt(n, 10) == value
 }
 
 // configured is called when settings have changed. Most are looked at when they
@@ -333,56 +323,10 @@ func (s *server) configured() {
 	}
 }
 
-// configSetCommand changes all of the settings that are given, or none.
-func configSetCommand(c *client, args [][]byte) {
-	args = args[2:]
-	if len(args)%2 != 0 {
-		c.out.Error(errSyntax)
-		return
+func configResetstatCommand(c *client, args [][]byte) {
+	c.srv.stats = statistics{}
+	for _, db := range c.srv.dbs {
+		db.Expired = 0
 	}
-
-	var undo []func()
-	failed := func(name string, err error) {
-		for _, f := range slices.Backward(undo) {
-			f()
-		}
-		c.out.Error("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + err.Error())
-	}
-	table := c.srv.cfg.settings()
-	seen := make(map[string]bool)
-	for ; len(args) > 0; args = args[2:] {
-		name := strings.ToLower(string(args[0]))
-		i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
-		has, constant := constants[name]
-		if i >= 0 && table[i].fixed {
-			has, constant = table[i].value.String(), true
-		}
-		switch {
-		case i < 0 && !constant:
-			for _, f := range slices.Backward(undo) {
-				f()
-			}
-			c.out.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + clip(args[0], len(args[0])) + "'")
-			return
-		case seen[name]:
-			failed(string(args[0]), errors.New("duplicate parameter"))
-			return
-		case constant && (immutable[name] || !sameValue(has, string(args[1]))):
-			failed(name, errors.New("can't set immutable config"))
-			return
-		}
-
-		seen[name] = true
-		if constant {
-			continue
-		}
-		value, before := table[i].value, table[i].value.String()
-		if err := value.Set(string(args[1])); err != nil {
-			failed(name, err)
-			return
-		}
-		undo = append(undo, func() { _ = value.Set(before) })
-	}
-	c.srv.configured()
 	c.out.Status("OK")
 }
