@@ -18,21 +18,19 @@ func match(pattern, s []byte, fold bool) bool {
 	star, resume := -1, 0 // the pattern behind the last *, and where in s to try it next
 	p, i := 0, 0
 	for i < len(s) {
-		if p < len(pattern) && pattern[p] == '*' {
+		switch n, ok := matchByte(pattern[p:], s[i]); {
+		case p < len(pattern) && pattern[p] == '*':
 			p++
 			star, resume = p, i+1
-			continue
-		}
-		if n, ok := matchByte(pattern[p:], s[i]); ok {
+		case ok:
 			p += n
 			i++
-			continue
-		}
-		if star < 0 {
+		case star < 0:
 			return false
+		default:
+			p, i = star, resume
+			resume++
 		}
-		p, i = star, resume
-		resume++
 	}
 	return len(bytes.TrimLeft(pattern[p:], "*")) == 0
 }
