@@ -31,34 +31,28 @@ func (s *server) noteSlow(c *client, cmd *command, args [][]byte) {
 	peer, _ := c.addresses()
 	s.slowlog = append(s.slowlog, slowCommand{s.slowID, s.mark.Unix(), took, excerpt(redacted(cmd, args)), peer, c.name})
 	s.slowID++
-	if more := len(s.slowlog) - int(s.cfg.slowlogLimit); more > 0 {
-		clear(s.slowlog[copy(s.slowlog, s.slowlog[more:]):])
-		s.slowlog = s.slowlog[:s.cfg.slowlogLimit]
-	}
+	s.slowlog = slices.Delete(s.slowlog, 0, max(0, len(s.slowlog)-int(s.cfg.slowlogLimit)))
 }
 
 // redacted returns the arguments of a command as anybody may see them: without
 // passwords, and what stands where they should.
 func redacted(cmd *command, args [][]byte) [][]byte {
-	var secret func(i int) bool
-	switch cmd.name {
-	case "auth":
-		secret = func(i int) bool { return i > 0 }
-	case "hello":
-		secret = func(i int) bool { return i > 2 && resp.Is(args[i-1], "AUTH") || i > 3 && resp.Is(args[i-2], "AUTH") }
-	case "config|set":
-		secret = func(i int) bool { return resp.Is(args[i-1], "REQUIREPASS") && i%2 == 1 }
-	default:
-		return args
-	}
-
-	args = slices.Clone(args)
-	for i := len(args) - 1; i > 0; i-- {
-		if secret(i) {
-			args[i] = []byte("(redacted)")
+	shown := slices.Clone(args)
+	for i := 1; i < len(args); i++ {
+		secret := false
+		switch cmd.name {
+		case "auth":
+			secret = true
+		case "hello":
+			secret = i > 2 && resp.Is(args[i-1], "AUTH") || i > 3 && resp.Is(args[i-2], "AUTH")
+		case "config|set":
+			secret = i%2 == 1 && resp.Is(args[i-1], "REQUIREPASS")
+		}
+		if secret {
+			shown[i] = []byte("(redacted)")
 		}
 	}
-	return args
+	return shown
 }
 
 // excerpt copies arguments, but not more than is good to look at.
@@ -78,27 +72,25 @@ func excerpt(args [][]byte) (list []string) {
 }
 
 func slowlogGetCommand(c *client, args [][]byte) {
-	count := int64(10)
-	switch len(args) {
-	case 2:
-	case 3:
-		var ok bool
-		if count, ok = resp.ParseInt(args[2]); !ok || count < -1 {
-			c.out.Error("ERR count should be greater than or equal to -1")
-			return
-		}
-	default:
+	if len(args) > 3 {
 		c.wrongSubcommand(args)
+		return
+	}
+	count, ok := int64(10), true
+	if len(args) == 3 {
+		count, ok = resp.ParseInt(args[2])
+	}
+	if !ok || count < -1 {
+		c.out.Error("ERR count should be greater than or equal to -1")
 		return
 	}
 
 	list := c.srv.slowlog
-	if count >= 0 && count < int64(len(list)) {
-		list = list[int64(len(list))-count:]
+	if count >= 0 {
+		list = list[len(list)-int(min(count, int64(len(list)))):]
 	}
 	c.out.Array(len(list))
-	for i := len(list) - 1; i >= 0; i-- {
-		e := &list[i]
+	for _, e := range slices.Backward(list) {
 		c.out.Array(6)
 		c.out.Integer(e.id)
 		c.out.Integer(e.at)
