@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -34,7 +35,7 @@ var infoSections = []infoSection{
 	{"Memory", infoMemory},
 	{"Persistence", infoPersistence},
 	{"Stats", infoStats},
-	{"Replication", infoReplication},
+	{"Replication", func(_ *server, b *strings.Builder) { b.WriteString("role:master\r\nconnected_slaves:0\r\n") }},
 	{"CPU", infoCPU},
 	{"Modules", func(*server, *strings.Builder) {}},
 	{"Errorstats", func(*server, *strings.Builder) {}},
@@ -43,9 +44,13 @@ var infoSections = []infoSection{
 }
 
 func infoCommand(c *client, args [][]byte) {
+	asked := func(name string) bool {
+		return slices.ContainsFunc(args[1:], func(arg []byte) bool { return resp.Is(arg, name) })
+	}
+	all := len(args) == 1 || asked("default") || asked("all") || asked("everything")
 	var b strings.Builder
 	for _, section := range infoSections {
-		if !wantsSection(args[1:], section.name) {
+		if !all && !asked(section.name) {
 			continue
 		}
 		if b.Len() > 0 {
@@ -57,26 +62,16 @@ func infoCommand(c *client, args [][]byte) {
 	c.out.Verbatim(b.String())
 }
 
-// wantsSection reports whether INFO with these arguments includes a section.
-func wantsSection(args [][]byte, name string) bool {
-	for _, arg := range args {
-		if resp.Is(arg, upper(name)) || resp.Is(arg, "DEFAULT") || resp.Is(arg, "ALL") || resp.Is(arg, "EVERYTHING") {
-			return true
-		}
-	}
-	return len(args) == 0
-}
-
 func infoServer(s *server, b *strings.Builder) {
-	port := 0
-	if i := strings.LastIndexByte(s.address, ':'); s.network == "tcp" && i >= 0 {
-		port, _ = strconv.Atoi(s.address[i+1:])
+	port := "0"
+	if s.network == "tcp" {
+		_, port, _ = net.SplitHostPort(s.address)
 	}
 	up := s.clock().Sub(s.started)
 	fmt.Fprintf(b, "redis_version:%s\r\nserver_name:kv\r\nredis_mode:standalone\r\n", redisVersion)
 	fmt.Fprintf(b, "os:%s %s\r\narch_bits:%d\r\nmultiplexing_api:%s\r\ngo_version:%s\r\n",
 		runtime.GOOS, runtime.GOARCH, strconv.IntSize, ae.APIName(), runtime.Version())
-	fmt.Fprintf(b, "process_id:%d\r\ntcp_port:%d\r\n", os.Getpid(), port)
+	fmt.Fprintf(b, "process_id:%d\r\ntcp_port:%s\r\n", os.Getpid(), port)
 	fmt.Fprintf(b, "uptime_in_seconds:%d\r\nuptime_in_days:%d\r\n", int(up.Seconds()), int(up.Hours()/24))
 }
 
@@ -122,10 +117,6 @@ func infoStats(s *server, b *strings.Builder) {
 	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\nrejected_connections:%d\r\n", st.received, st.sent, st.rejected)
 	fmt.Fprintf(b, "expired_keys:%d\r\nevicted_keys:0\r\nkeyspace_hits:%d\r\nkeyspace_misses:%d\r\n", expired, st.hits, st.misses)
 	fmt.Fprintf(b, "pubsub_channels:%d\r\npubsub_patterns:%d\r\n", len(s.channels), len(s.patterns))
-}
-
-func infoReplication(s *server, b *strings.Builder) {
-	b.WriteString("role:master\r\nconnected_slaves:0\r\n")
 }
 
 func infoCPU(s *server, b *strings.Builder) {
