@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -293,24 +294,19 @@ func (s *server) memory() (n int64) {
 // find returns the command of that name, or its subcommand if container is
 // given, or nil. Names are looked up without making strings of them.
 func (s *server) find(container string, name []byte) *command {
-	var folded [64]byte
-	if len(container)+1+len(name) > len(folded) {
-		return nil
+	var buf [64]byte
+	if len(container)+1+len(name) > len(buf) || bytes.IndexByte(name, '|') >= 0 {
+		return nil // client|id is a name of ours
 	}
 
-	n := copy(folded[:], container)
-	if n > 0 {
-		folded[n] = '|'
-		n++
+	full := append(buf[:0], container...)
+	if container != "" {
+		full = append(full, '|')
 	}
 	for _, b := range name {
-		if b == '|' {
-			return nil // client|id is a name of ours
-		}
-		folded[n] = resp.Lower(b)
-		n++
+		full = append(full, resp.Lower(b))
 	}
-	return s.byName[string(folded[:n])]
+	return s.byName[string(full)]
 }
 
 func (c *client) wrongArity(name string) {
@@ -318,39 +314,25 @@ func (c *client) wrongArity(name string) {
 }
 
 func (c *client) wrongSubcommand(args [][]byte) {
-	c.out.Error("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try " + upper(string(args[0])) + " HELP.")
+	c.out.Error("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try " + strings.ToUpper(string(args[0])) + " HELP.")
 }
 
 // unknownCommand quotes what was sent, as far as it is short.
 func unknownCommand(args [][]byte) string {
+	const short = 128
 	quoted := ""
-	for _, arg := range args[1:] {
-		if len(quoted) >= 128 {
-			break
-		}
-		quoted += "'" + clip(arg, 128-len(quoted)) + "' "
+	for i := 1; i < len(args) && len(quoted) < short; i++ {
+		quoted += "'" + clip(args[i], short-len(quoted)) + "' "
 	}
-	return "ERR unknown command '" + clip(args[0], 128) + "', with args beginning with: " + quoted
+	return "ERR unknown command '" + clip(args[0], short) + "', with args beginning with: " + quoted
 }
 
-func upper(s string) string {
-	b := []byte(s)
-	for i := range b {
-		if 'a' <= b[i] && b[i] <= 'z' {
-			b[i] -= 'a' - 'A'
-		}
-	}
-	return string(b)
-}
+func upper(s string) string { return strings.ToUpper(s) }
 
 // clip returns at most n bytes of b for an error message: as far as a C string goes.
 func clip(b []byte, n int) string {
-	for i, x := range b {
-		if i == n || x == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
+	s, _, _ := strings.Cut(string(b[:min(n, len(b))]), "\x00")
+	return s
 }
 
 func either[T any](first bool, a, b T) T {
