@@ -161,30 +161,29 @@ type command struct {
 	alone       bool // refused while messages are expected, in version 2 of the protocol
 	write       bool // may change data
 	subcommands []*command
-	help        *command // its subcommand HELP, if it has others
 }
 
-// addCommands enters the rows, each subcommand behind its container.
+// addCommands enters the rows, each subcommand behind its container. The subcommand
+// HELP, which those have too, is only known by its name.
 func (s *server) addCommands(rows []row) {
 	for _, r := range rows {
+		has := func(flag string) bool { return strings.Contains(r.flags, flag) }
 		cmd := &command{
 			row:     r,
-			quick:   r.name == "set" || strings.Contains(r.flags, "fast"),
-			write:   strings.Contains(r.flags, "write"),
-			grows:   strings.Contains(r.flags, "denyoom"),
-			open:    strings.Contains(r.flags, "no_auth"),
-			watched: !strings.Contains(r.flags, "admin"),
-			data:    strings.Contains(r.flags, "write") || strings.Contains(r.flags, "readonly") || r.name == "publish",
-			alone: !slices.Contains([]string{"ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "quit", "reset"},
-				r.name),
+			quick:   r.name == "set" || has("fast"),
+			write:   has("write"),
+			grows:   has("denyoom"),
+			open:    has("no_auth"),
+			watched: !has("admin"),
+			data:    has("write") || has("readonly") || r.name == "publish",
+			alone:   !slices.Contains(strings.Fields("ping subscribe unsubscribe psubscribe punsubscribe quit reset"), r.name),
 		}
 		s.byName[r.name] = cmd
 		if container, _, ok := strings.Cut(r.name, "|"); ok {
 			parent := s.byName[container]
-			if parent.subcommands == nil {
-				parent.help = helpOf(parent)
-			}
 			parent.subcommands = append(parent.subcommands, cmd)
+			help := row{container + "|help", 2, "loading stale", noKey, helpCommand, ""}
+			s.byName[help.name] = &command{row: help, alone: true}
 		} else if r.flags != "hidden" {
 			s.commands = append(s.commands, cmd)
 		}
@@ -250,11 +249,8 @@ func (c *client) lookup(args [][]byte) *command {
 	c.recent = cmd
 	if cmd.subcommands != nil && len(args) > 1 {
 		sub := c.srv.find(cmd.name, args[1])
-		switch {
-		case sub == nil && resp.Is(args[1], "HELP") && len(args) == 2:
-			sub = cmd.help
-		case sub == nil:
-			c.out.Error("ERR unknown subcommand '" + clip(args[1], 128) + "'. Try " + upper(cmd.name) + " HELP.")
+		if sub == nil || resp.Is(args[1], "HELP") && len(args) != 2 {
+			c.out.Error("ERR unknown subcommand '" + clip(args[1], 128) + "'. Try " + strings.ToUpper(cmd.name) + " HELP.")
 			return nil
 		}
 		cmd = sub

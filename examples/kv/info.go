@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -138,12 +137,7 @@ func infoKeyspace(s *server, b *strings.Builder) {
 // COMMAND lets a client find out where the keys of a command are, and lets
 // redis-cli show how a command is used.
 
-func commandCommand(c *client, args [][]byte) {
-	c.out.Array(len(c.srv.commands))
-	for _, cmd := range c.srv.commands {
-		c.replyCommand(cmd)
-	}
-}
+func commandCommand(c *client, args [][]byte) { c.replyCommands(c.srv.commands) }
 
 func commandCountCommand(c *client, args [][]byte) { c.out.Integer(int64(len(c.srv.commands))) }
 
@@ -166,113 +160,96 @@ func commandListCommand(c *client, args [][]byte) {
 	}
 
 	var names []string
-	for _, cmd := range c.srv.commands {
-		for _, one := range append([]*command{cmd, cmd.help}, cmd.subcommands...) {
-			if one != nil && wanted(one) {
-				names = append(names, one.name)
-			}
+	for name, cmd := range c.srv.byName {
+		if cmd.flags != "hidden" && wanted(cmd) {
+			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	c.out.Texts(names)
 }
 
-// categories are those of Redis's access lists that do not follow from the flags, and
-// their commands. Those that only have subcommands stand for them.
+// categories are those of Redis's access lists: the commands in them by name, where
+// those that only have subcommands stand for them, or by a flag that they have (+) or
+// do not have (-).
 var categories = map[string]string{
+	"admin":      "+admin",
 	"connection": "auth client command echo hello ping quit reset select",
-	"dangerous":  "flushall flushdb info keys",
+	"dangerous":  "+admin flushall flushdb info keys",
+	"fast":       "+fast",
 	"keyspace": "dbsize del exists expire expireat expiretime flushall flushdb keys persist pexpire pexpireat pexpiretime pttl randomkey rename " +
 		"renamenx scan touch ttl type unlink",
+	"pubsub":    "+pubsub",
+	"read":      "+readonly",
 	"scripting": "function",
+	"slow":      "-fast",
 	"string": "append decr decrby get getdel getex getrange getset incr incrby incrbyfloat mget mset msetnx psetex set setex setnx setrange " +
 		"strlen",
+	"write": "+write",
 }
 
 // isIn reports whether a command is in a category.
 func (cmd *command) isIn(category string) bool {
 	name, _, _ := strings.Cut(cmd.name, "|")
-	if cmd.proc != nil && slices.Contains(strings.Fields(categories[category]), name) {
-		return true
-	}
 	flags := strings.Fields(cmd.flags)
-	switch category {
-	case "read":
-		return slices.Contains(flags, "readonly")
-	case "dangerous":
-		return slices.Contains(flags, "admin")
-	case "slow":
-		return !slices.Contains(flags, "fast")
-	case "write", "admin", "pubsub", "fast":
-		return slices.Contains(flags, category)
-	}
-	return false
-}
-
-// described returns the command of a name as COMMAND has it: client|list.
-func (s *server) described(name []byte) *command {
-	container, sub, ok := bytes.Cut(name, []byte("|"))
-	cmd := s.find("", container)
-	switch {
-	case cmd == nil || cmd.flags == "hidden":
-		return nil
-	case !ok:
-		return cmd
-	case cmd.help != nil && resp.Is(sub, "HELP"):
-		return cmd.help
-	}
-	return s.find(cmd.name, sub)
-}
-
-func commandInfoCommand(c *client, args [][]byte) {
-	if len(args) == 2 {
-		commandCommand(c, args)
-		return
-	}
-	c.out.Array(len(args) - 2)
-	for _, name := range args[2:] {
-		if cmd := c.srv.described(name); cmd != nil {
-			c.replyCommand(cmd)
-		} else {
-			c.out.Null()
+	return slices.ContainsFunc(strings.Fields(categories[category]), func(word string) bool {
+		switch word[0] {
+		case '+':
+			return slices.Contains(flags, word[1:])
+		case '-':
+			return !slices.Contains(flags, word[1:])
 		}
-	}
+		return word == name && cmd.proc != nil
+	})
 }
 
-func (c *client) replyCommand(cmd *command) {
-	c.out.Array(10)
-	c.out.Text(cmd.name)
-	c.out.Integer(int64(cmd.arity))
-
-	flags := strings.Fields(cmd.flags)
-	c.out.Set(len(flags))
-	for _, flag := range flags {
-		c.out.Status(flag)
+// described returns the commands of names as COMMAND has them, such as client|list,
+// with nil for those that there are not, and all commands if there are no names.
+func (s *server) described(names [][]byte) (list []*command) {
+	if len(names) == 0 {
+		return slices.Clone(s.commands)
 	}
-
-	for _, n := range cmd.keys {
-		c.out.Integer(int64(n))
+	for _, name := range names {
+		cmd := s.byName[strings.ToLower(string(name))]
+		if cmd != nil && cmd.flags == "hidden" {
+			cmd = nil
+		}
+		list = append(list, cmd)
 	}
-	for range 3 { // ACL categories, tips, key specifications: nothing to tell
-		c.out.Set(0)
-	}
+	return list
+}
 
-	c.out.Array(len(cmd.subcommands))
-	for _, sub := range cmd.subcommands {
-		c.replyCommand(sub)
+func commandInfoCommand(c *client, args [][]byte) { c.replyCommands(c.srv.described(args[2:])) }
+
+func (c *client) replyCommands(list []*command) {
+	c.out.Array(len(list))
+	for _, cmd := range list {
+		if cmd == nil {
+			c.out.Null()
+			continue
+		}
+		c.out.Array(10)
+		c.out.Text(cmd.name)
+		c.out.Integer(int64(cmd.arity))
+
+		flags := strings.Fields(cmd.flags)
+		c.out.Set(len(flags))
+		for _, flag := range flags {
+			c.out.Status(flag)
+		}
+
+		for _, n := range cmd.keys {
+			c.out.Integer(int64(n))
+		}
+		for range 3 { // ACL categories, tips, key specifications: nothing to tell
+			c.out.Set(0)
+		}
+		c.replyCommands(cmd.subcommands)
 	}
 }
 
 func commandDocsCommand(c *client, args [][]byte) {
-	docs := c.srv.commands
-	if len(args) > 2 {
-		docs = nil
-		for _, name := range args[2:] {
-			if cmd := c.srv.described(name); cmd != nil {
-				docs = append(docs, cmd)
-			}
-		}
-	}
-	c.replyDocs(docs)
+	c.replyDocs(slices.DeleteFunc(c.srv.described(args[2:]), func(cmd *command) bool { return cmd == nil }))
 }
 
 // replyDocs describes commands, the arguments as one, in words: that is what
@@ -306,20 +283,15 @@ func timeCommand(c *client, args [][]byte) {
 	c.out.Texts([]string{strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond() / 1000)})
 }
 
-// helpOf makes the subcommand HELP of a container.
-func helpOf(container *command) *command {
-	proc := func(c *client, args [][]byte) {
-		lines := []string{upper(container.name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
-		for _, sub := range container.subcommands {
-			_, name, _ := strings.Cut(sub.name, "|")
-			lines = append(lines, strings.TrimSpace(upper(name)+" "+sub.usage))
-		}
-		c.out.Array(len(lines))
-		for _, line := range lines {
-			c.out.Status(line)
-		}
+// helpCommand is the subcommand HELP of each command that has others.
+func helpCommand(c *client, args [][]byte) {
+	container := c.srv.find("", args[0])
+	c.out.Array(1 + len(container.subcommands))
+	c.out.Status(strings.ToUpper(container.name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+	for _, sub := range container.subcommands {
+		_, name, _ := strings.Cut(sub.name, "|")
+		c.out.Status(strings.TrimSpace(strings.ToUpper(name) + " " + sub.usage))
 	}
-	return &command{row: row{name: container.name + "|help", arity: 2, flags: "loading stale", proc: proc}, alone: true}
 }
 
 // debugCommand lets the server sleep, and all its clients wait: that is what a
