@@ -16,21 +16,18 @@ type row struct {
 	name  string // in lower case
 	arity int    // words of a call, the name included; -n means n or more
 	flags string // as COMMAND reports them; hidden: it does not
-	keys  keySpec
+	keys  [3]int
 	proc  func(c *client, args [][]byte) // nil: only its subcommands can be called
 	usage string                         // the arguments
 }
 
-// A keySpec says which arguments are keys: first, last, step. A negative last
-// counts from the end.
-type keySpec [3]int
-
+// Which arguments are keys: first, last, step. A negative last counts from the end.
 var (
-	noKey   = keySpec{}
-	oneKey  = keySpec{1, 1, 1}
-	allKeys = keySpec{1, -1, 1}
-	keyPair = keySpec{1, -1, 2}
-	twoKeys = keySpec{1, 2, 1}
+	noKey   = [3]int{}
+	oneKey  = [3]int{1, 1, 1}
+	allKeys = [3]int{1, -1, 1}
+	keyPair = [3]int{1, -1, 2}
+	twoKeys = [3]int{1, 2, 1}
 )
 
 // Arguments that several commands have.

@@ -23,12 +23,10 @@ const redisVersion = "7.2.0"
 
 // INFO is lines of text, in sections.
 
-type infoSection struct {
+var infoSections = []struct {
 	name  string
 	write func(s *server, b *strings.Builder)
-}
-
-var infoSections = []infoSection{
+}{
 	{"Server", infoServer},
 	{"Clients", infoClients},
 	{"Memory", infoMemory},
