@@ -36,17 +36,14 @@ type config struct {
 type setting struct {
 	name   string
 	value  flag.Value
-	access access
+	access int    // for CONFIG SET
 	help   string // "" if it is no flag
 }
 
-// access is what CONFIG SET may do to a setting.
-type access int
-
 const (
-	changeable access = iota
-	fixed             // it has to be the value that it has
-	immutable         // nothing: Redis does not accept the value that it has either
+	changeable = iota
+	fixed      // only the value that it has is accepted
+	immutable  // not even that, as in Redis
 )
 
 func (cfg *config) settings() []setting {
@@ -276,7 +273,10 @@ func configSetCommand(c *client, args [][]byte) {
 		c.out.Error(err.Error())
 		return
 	}
-	c.srv.configured()
+	c.srv.setHandlers() // most settings are looked at when they are needed
+	if c.srv.aof != nil {
+		c.srv.aof.SyncLater()
+	}
 	c.out.Status("OK")
 }
 
@@ -312,15 +312,6 @@ func (cfg *config) set(args [][]byte) error {
 func sameValue(value, s string) bool {
 	n, err := parseSize(s)
 	return strings.EqualFold(s, value) || err == nil && strconv.FormatInt(n, 10) == value
-}
-
-// configured is called when settings have changed. Most are looked at when they
-// are needed.
-func (s *server) configured() {
-	s.setHandlers()
-	if s.aof != nil {
-		s.aof.SyncLater()
-	}
 }
 
 func configResetstatCommand(c *client, args [][]byte) {
