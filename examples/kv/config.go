@@ -256,8 +256,7 @@ func configGetCommand(c *client, args [][]byte) {
 	})
 	c.out.Pairs(len(wanted))
 	for _, s := range wanted {
-		c.out.Text(s.name)
-		c.out.Text(s.value.String())
+		c.out.Text(s.name, s.value.String())
 	}
 }
 

@@ -268,10 +268,7 @@ func (c *client) replyDocs(docs []*command) {
 			c.out.Text("arguments")
 			c.out.Array(1)
 			c.out.Pairs(2)
-			c.out.Text("name")
-			c.out.Text(cmd.usage)
-			c.out.Text("type")
-			c.out.Text("string")
+			c.out.Text("name", cmd.usage, "type", "string")
 		}
 	}
 }

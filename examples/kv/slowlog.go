@@ -96,8 +96,7 @@ func slowlogGetCommand(c *client, args [][]byte) {
 		c.out.Integer(e.at)
 		c.out.Integer(e.took.Microseconds())
 		c.out.Texts(e.args)
-		c.out.Text(e.peer)
-		c.out.Text(e.name)
+		c.out.Text(e.peer, e.name)
 	}
 }
 

@@ -53,10 +53,12 @@ func (w *Writer) Bulk(b []byte) {
 	w.Buf = append(w.Buf, '\r', '\n')
 }
 
-// Text is Bulk for a string.
-func (w *Writer) Text(s string) {
-	w.number('$', int64(len(s)))
-	w.line(s)
+// Text is Bulk for a string, or for several that follow each other.
+func (w *Writer) Text(list ...string) {
+	for _, s := range list {
+		w.number('$', int64(len(s)))
+		w.line(s)
+	}
 }
 
 // Null is the reply for "no such thing".
@@ -74,9 +76,7 @@ func (w *Writer) Array(n int) { w.number('*', int64(n)) }
 // Texts is an array of strings.
 func (w *Writer) Texts(list []string) {
 	w.Array(len(list))
-	for _, s := range list {
-		w.Text(s)
-	}
+	w.Text(list...)
 }
 
 // Pairs announces n names, each followed by its value.
