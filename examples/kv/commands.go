@@ -164,27 +164,31 @@ type command struct {
 // HELP, which those have too, is only known by its name.
 func (s *server) addCommands(rows []row) {
 	for _, r := range rows {
-		has := func(flag string) bool { return strings.Contains(r.flags, flag) }
-		cmd := &command{
-			row:     r,
-			quick:   r.name == "set" || has("fast"),
-			write:   has("write"),
-			grows:   has("denyoom"),
-			open:    has("no_auth"),
-			watched: !has("admin"),
-			data:    has("write") || has("readonly") || r.name == "publish",
-			alone:   !slices.Contains(strings.Fields("ping subscribe unsubscribe psubscribe punsubscribe quit reset"), r.name),
-		}
-		s.byName[r.name] = cmd
+		cmd := s.enter(r)
 		if container, _, ok := strings.Cut(r.name, "|"); ok {
 			parent := s.byName[container]
 			parent.subcommands = append(parent.subcommands, cmd)
-			help := row{container + "|help", 2, "loading stale", noKey, helpCommand, ""}
-			s.byName[help.name] = &command{row: help, alone: true}
+			s.enter(row{container + "|help", 2, "loading stale", noKey, helpCommand, ""})
 		} else if r.flags != "hidden" {
 			s.commands = append(s.commands, cmd)
 		}
 	}
+}
+
+func (s *server) enter(r row) *command {
+	has := func(flag string) bool { return strings.Contains(r.flags, flag) }
+	cmd := &command{
+		row:     r,
+		quick:   r.name == "set" || has("fast"),
+		write:   has("write"),
+		grows:   has("denyoom"),
+		open:    has("no_auth"),
+		watched: !has("admin"),
+		data:    has("write") || has("readonly") || r.name == "publish",
+		alone:   !slices.Contains(strings.Fields("ping subscribe unsubscribe psubscribe punsubscribe quit reset"), r.name),
+	}
+	s.byName[r.name] = cmd
+	return cmd
 }
 
 // takes reports whether a call may have n words, the name included.
@@ -246,7 +250,7 @@ func (c *client) lookup(args [][]byte) *command {
 	c.recent = cmd
 	if cmd.subcommands != nil && len(args) > 1 {
 		sub := c.srv.find(cmd.name, args[1])
-		if sub == nil || resp.Is(args[1], "HELP") && len(args) != 2 {
+		if sub == nil {
 			c.out.Error("ERR unknown subcommand '" + clip(args[1], 128) + "'. Try " + strings.ToUpper(cmd.name) + " HELP.")
 			return nil
 		}
