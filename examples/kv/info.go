@@ -140,17 +140,15 @@ func commandCommand(c *client, args [][]byte) { c.replyCommands(c.srv.commands) 
 func commandCountCommand(c *client, args [][]byte) { c.out.Integer(int64(len(c.srv.commands))) }
 
 func commandListCommand(c *client, args [][]byte) {
-	wanted := func(*command) bool { return true }
-	switch {
+	var wanted func(cmd *command) bool
+	switch filter := len(args) == 5 && resp.Is(args[2], "FILTERBY"); {
 	case len(args) == 2:
-	case len(args) != 5 || !resp.Is(args[2], "FILTERBY"):
-		c.out.Error(errSyntax)
-		return
-	case resp.Is(args[3], "PATTERN"):
+		wanted = func(*command) bool { return true }
+	case filter && resp.Is(args[3], "PATTERN"):
 		wanted = func(cmd *command) bool { return match(args[4], []byte(cmd.name), true) }
-	case resp.Is(args[3], "ACLCAT"):
+	case filter && resp.Is(args[3], "ACLCAT"):
 		wanted = func(cmd *command) bool { return cmd.isIn(strings.ToLower(string(args[4]))) }
-	case resp.Is(args[3], "MODULE"):
+	case filter && resp.Is(args[3], "MODULE"):
 		wanted = func(*command) bool { return false }
 	default:
 		c.out.Error(errSyntax)
