@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -292,8 +291,8 @@ func (s *server) memory() (n int64) {
 // given, or nil. Names are looked up without making strings of them.
 func (s *server) find(container string, name []byte) *command {
 	var buf [64]byte
-	if len(container)+1+len(name) > len(buf) || bytes.IndexByte(name, '|') >= 0 {
-		return nil // client|id is a name of ours
+	if len(container)+1+len(name) > len(buf) {
+		return nil
 	}
 
 	full := append(buf[:0], container...)
@@ -301,6 +300,9 @@ func (s *server) find(container string, name []byte) *command {
 		full = append(full, '|')
 	}
 	for _, b := range name {
+		if b == '|' {
+			return nil // client|id is a name of ours
+		}
 		full = append(full, resp.Lower(b))
 	}
 	return s.byName[string(full)]
