@@ -551,6 +551,7 @@ var commandTests = []struct {
 		"SLOWLOG RESET", "+OK",
 		"SLOWLOG LEN", ":0",
 		"SLOWLOG GET", "*0",
+		"SLOWLOG HELP x", "-ERR wrong number of arguments for 'slowlog|help' command",
 		"SLOWLOG GET -1", "*0",
 		"SLOWLOG GET 5", "*0",
 		"SLOWLOG GET -2", "-ERR count should be greater than or equal to -1",
