@@ -43,10 +43,8 @@ func pingCommand(c *client, args [][]byte) {
 func echoCommand(c *client, args [][]byte) { c.out.Bulk(args[1]) }
 
 func selectCommand(c *client, args [][]byte) {
-	index, ok := resp.ParseInt(args[1])
-	switch {
+	switch index, ok := c.integer(args[1]); {
 	case !ok:
-		c.out.Error(errNotInteger)
 	case index != int64(int32(index)):
 		c.out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
 	case index < 0 || index >= databases:

@@ -51,9 +51,8 @@ func (c *client) expire(args [][]byte, command string, seconds bool, base int64)
 	if !ok {
 		return
 	}
-	n, ok := resp.ParseInt(args[2])
+	n, ok := c.integer(args[2])
 	if !ok {
-		c.out.Error(errNotInteger)
 		return
 	}
 	when, ok := addTime(base, n, seconds)

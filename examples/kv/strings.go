@@ -21,6 +21,14 @@ func (c *client) value(args [][]byte, i int) store.Value {
 	return store.Copy(args[i])
 }
 
+// integer returns an argument as a number. If it is none, that is the reply.
+func (c *client) integer(arg []byte) (n int64, ok bool) {
+	if n, ok = resp.ParseInt(arg); !ok {
+		c.out.Error(errNotInteger)
+	}
+	return n, ok
+}
+
 func getCommand(c *client, args [][]byte) { c.replyValue(args[1]) }
 
 // replyValue replies with the value of key.
@@ -183,9 +191,8 @@ func timeOption(arg []byte) string {
 // expiryTime returns the time given by such an option and its argument, in
 // milliseconds since 1970. It replies with an error if that is not positive.
 func (c *client) expiryTime(option string, arg []byte, command string) (when int64, ok bool) {
-	n, ok := resp.ParseInt(arg)
+	n, ok := c.integer(arg)
 	if !ok {
-		c.out.Error(errNotInteger)
 		return 0, false
 	}
 
@@ -268,10 +275,12 @@ func strlenCommand(c *client, args [][]byte) {
 }
 
 func getrangeCommand(c *client, args [][]byte) {
-	start, ok1 := resp.ParseInt(args[2])
-	end, ok2 := resp.ParseInt(args[3])
-	if !ok1 || !ok2 {
-		c.out.Error(errNotInteger)
+	start, ok := c.integer(args[2])
+	if !ok {
+		return
+	}
+	end, ok := c.integer(args[3])
+	if !ok {
 		return
 	}
 
@@ -280,35 +289,18 @@ func getrangeCommand(c *client, args [][]byte) {
 	if start < 0 && end < 0 && start > end {
 		n = 0
 	}
-	if start < 0 {
-		start = max(0, n+start)
-	}
-	if end < 0 {
-		end = max(0, n+end)
-	}
-	end = min(end, n-1)
-	if n == 0 || start > end {
-		c.out.Text("")
-		return
-	}
-	c.out.Bulk(value[start : end+1])
+	index := func(i int64) int64 { return either(i < 0, max(0, n+i), i) }
+	start, end = index(start), min(index(end), n-1)+1 // from here on end is behind the last
+	c.out.Bulk(value[min(start, end):end])
 }
 
 func setrangeCommand(c *client, args [][]byte) {
-	offset, ok := resp.ParseInt(args[2])
-	switch {
+	switch offset, ok := c.integer(args[2]); {
 	case !ok:
-		c.out.Error(errNotInteger)
-		return
 	case offset < 0:
 		c.out.Error("ERR offset is out of range")
-		return
-	}
-
-	value, _ := c.db.Get(args[1])
-	switch {
 	case len(args[3]) == 0:
-		c.out.Integer(int64(len(value)))
+		strlenCommand(c, args)
 	case offset > resp.MaxBulk-int64(len(args[3])):
 		c.out.Error(errTooLong)
 	default:
@@ -320,19 +312,14 @@ func incrCommand(c *client, args [][]byte) { c.add(args[1], 1) }
 func decrCommand(c *client, args [][]byte) { c.add(args[1], -1) }
 
 func incrbyCommand(c *client, args [][]byte) {
-	n, ok := resp.ParseInt(args[2])
-	if !ok {
-		c.out.Error(errNotInteger)
-		return
+	if n, ok := c.integer(args[2]); ok {
+		c.add(args[1], n)
 	}
-	c.add(args[1], n)
 }
 
 func decrbyCommand(c *client, args [][]byte) {
-	n, ok := resp.ParseInt(args[2])
-	switch {
+	switch n, ok := c.integer(args[2]); {
 	case !ok:
-		c.out.Error(errNotInteger)
 	case n == math.MinInt64:
 		c.out.Error("ERR decrement would overflow")
 	default:
@@ -345,8 +332,7 @@ func (c *client) add(key []byte, delta int64) {
 	var n int64
 	at := c.db.Seek(key)
 	if value, ok := c.db.ValueAt(at); ok {
-		if n, ok = resp.ParseInt(value); !ok {
-			c.out.Error(errNotInteger)
+		if n, ok = c.integer(value); !ok {
 			return
 		}
 	}
