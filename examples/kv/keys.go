@@ -11,20 +11,14 @@ import (
 
 // The commands on keys, whatever their values are.
 
-func delCommand(c *client, args [][]byte) {
-	n := int64(0)
-	for _, key := range args[1:] {
-		if c.db.Delete(key) {
-			n++
-		}
-	}
-	c.out.Integer(n)
-}
+func delCommand(c *client, args [][]byte)    { c.count(args[1:], c.db.Delete) }
+func existsCommand(c *client, args [][]byte) { c.count(args[1:], c.db.Exists) }
 
-func existsCommand(c *client, args [][]byte) {
+// count replies with the number of keys for which done is true.
+func (c *client) count(keys [][]byte, done func(key []byte) bool) {
 	n := int64(0)
-	for _, key := range args[1:] {
-		if c.db.Exists(key) {
+	for _, key := range keys {
+		if done(key) {
 			n++
 		}
 	}
@@ -32,11 +26,7 @@ func existsCommand(c *client, args [][]byte) {
 }
 
 func typeCommand(c *client, args [][]byte) {
-	if c.db.Exists(args[1]) {
-		c.out.Status("string")
-	} else {
-		c.out.Status("none")
-	}
+	c.out.Status(either(c.db.Exists(args[1]), "string", "none"))
 }
 
 func expireCommand(c *client, args [][]byte)    { c.expire(args, "expire", true, c.db.Now) }
@@ -146,27 +136,25 @@ func persistCommand(c *client, args [][]byte) {
 	c.out.Integer(1)
 }
 
+const errNoKey = "ERR no such key"
+
 func renameCommand(c *client, args [][]byte) {
-	if c.rename(args[1], args[2]) {
+	if c.db.Rename(args[1], args[2]) {
 		c.out.Status("OK")
+	} else {
+		c.out.Error(errNoKey)
 	}
 }
 
 func renamenxCommand(c *client, args [][]byte) {
-	if c.db.Exists(args[1]) && c.db.Exists(args[2]) {
+	switch from, to := args[1], args[2]; {
+	case c.db.Exists(from) && c.db.Exists(to):
 		c.out.Integer(0)
-	} else if c.rename(args[1], args[2]) {
+	case c.db.Rename(from, to):
 		c.out.Integer(1)
+	default:
+		c.out.Error(errNoKey)
 	}
-}
-
-// rename replies with an error if there is no such key.
-func (c *client) rename(from, to []byte) bool {
-	ok := c.db.Rename(from, to)
-	if !ok {
-		c.out.Error("ERR no such key")
-	}
-	return ok
 }
 
 func keysCommand(c *client, args [][]byte) { c.replyKeys(c.db.All(), args[1]) }
@@ -190,20 +178,15 @@ func scanCommand(c *client, args [][]byte) {
 	}
 
 	pattern, count, others := []byte("*"), int64(10), false
-	for i := 2; i < len(args); i += 2 {
-		if i+1 == len(args) {
-			c.out.Error(errSyntax)
-			return
-		}
-		ok := true
-		switch arg := args[i+1]; {
-		case resp.Is(args[i], "MATCH"):
+	for option := range slices.Chunk(args[2:], 2) {
+		ok := len(option) == 2
+		switch arg := option[len(option)-1]; {
+		case resp.Is(option[0], "MATCH"):
 			pattern = arg
-		case resp.Is(args[i], "TYPE"):
+		case resp.Is(option[0], "TYPE"):
 			others = !resp.Is(arg, "STRING")
-		case resp.Is(args[i], "COUNT"):
-			if count, ok = resp.ParseInt(arg); !ok {
-				c.out.Error(errNotInteger)
+		case resp.Is(option[0], "COUNT") && ok:
+			if count, ok = c.integer(arg); !ok {
 				return
 			}
 			ok = count >= 1
@@ -235,28 +218,18 @@ func randomkeyCommand(c *client, args [][]byte) {
 
 func dbsizeCommand(c *client, args [][]byte) { c.out.Integer(int64(c.db.Len())) }
 
-func flushdbCommand(c *client, args [][]byte) {
-	if c.parseFlush(args) {
-		c.db.Flush()
-		c.out.Status("OK")
-	}
-}
+func flushdbCommand(c *client, args [][]byte)  { c.flushDBs(args, c.db) }
+func flushallCommand(c *client, args [][]byte) { c.flushDBs(args, c.srv.dbs[:]...) }
 
-func flushallCommand(c *client, args [][]byte) {
-	if c.parseFlush(args) {
-		for _, db := range c.srv.dbs {
-			db.Flush()
-		}
-		c.out.Status("OK")
-	}
-}
-
-// parseFlush accepts ASYNC and SYNC. They do the same: what goes away is left to
+// flushDBs accepts ASYNC and SYNC. They do the same: what goes away is left to
 // the garbage collector, which is another thread.
-func (c *client) parseFlush(args [][]byte) bool {
-	if len(args) == 1 || len(args) == 2 && (resp.Is(args[1], "ASYNC") || resp.Is(args[1], "SYNC")) {
-		return true
+func (c *client) flushDBs(args [][]byte, dbs ...*store.DB) {
+	if len(args) > 2 || len(args) == 2 && !resp.Is(args[1], "ASYNC") && !resp.Is(args[1], "SYNC") {
+		c.out.Error(errSyntax)
+		return
 	}
-	c.out.Error(errSyntax)
-	return false
+	for _, db := range dbs {
+		db.Flush()
+	}
+	c.out.Status("OK")
 }

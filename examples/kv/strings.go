@@ -289,8 +289,8 @@ func getrangeCommand(c *client, args [][]byte) {
 	if start < 0 && end < 0 && start > end {
 		n = 0
 	}
-	index := func(i int64) int64 { return either(i < 0, max(0, n+i), i) }
-	start, end = index(start), min(index(end), n-1)+1 // from here on end is behind the last
+	index := func(i int64) int64 { return either(i < 0, max(0, n+i), i) } // -1 is the last
+	start, end = index(start), min(index(end), n-1)+1
 	c.out.Bulk(value[min(start, end):end])
 }
 
