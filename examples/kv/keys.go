@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/aeloop/ae/examples/internal/resp"
 	"github.com/aeloop/ae/examples/kv/store"
@@ -29,93 +30,126 @@ func typeCommand(c *client, args [][]byte) {
 	c.out.Status(either(c.db.Exists(args[1]), "string", "none"))
 }
 
-func expireCommand(c *client, args [][]byte)    { c.expire(args, "expire", true, c.db.Now) }
-func pexpireCommand(c *client, args [][]byte)   { c.expire(args, "pexpire", false, c.db.Now) }
-func expireatCommand(c *client, args [][]byte)  { c.expire(args, "expireat", true, 0) }
-func pexpireatCommand(c *client, args [][]byte) { c.expire(args, "pexpireat", false, 0) }
-
-// expire sets the time at which a key expires, counted from base. A time that has
-// passed removes the key.
-func (c *client) expire(args [][]byte, command string, seconds bool, base int64) {
-	cond, ok := c.parseExpire(args[3:])
-	if !ok {
-		return
-	}
-	n, ok := c.integer(args[2])
-	if !ok {
-		return
-	}
-	when, ok := addTime(base, n, seconds)
-	if !ok {
-		c.out.Error("ERR invalid expire time in '" + command + "' command")
-		return
-	}
-
-	key := args[1]
-	before, exists := c.db.Expiry(key)
-	switch {
-	case !exists || !cond.met(before, when):
-		c.out.Integer(0)
-	case when <= c.db.Now:
-		c.db.Delete(key)
-		c.out.Integer(1)
-	default:
-		c.db.Expire(key, when)
-		c.out.Integer(1)
-	}
+// A timeForm is a way to give a time: in units of so many milliseconds, from now or
+// from 1970. SET has an option for each, and there is a kind of EXPIRE and of TTL.
+type timeForm struct {
+	option   string
+	unit     int64
+	absolute bool
 }
 
-// An expireCondition says when EXPIRE changes a time: with NX only if there is
-// none, with XX only if there is one, with GT and LT only to a later or an
-// earlier one. Never is later than any time.
-type expireCondition struct{ nx, xx, gt, lt bool }
+var (
+	ex   = &timeForm{"EX", 1000, false}
+	px   = &timeForm{"PX", 1, false}
+	exat = &timeForm{"EXAT", 1000, true}
+	pxat = &timeForm{"PXAT", 1, true}
+)
 
-func (o expireCondition) met(before, when int64) bool {
-	switch {
-	case o.nx && before != 0, o.xx && before == 0:
-		return false
-	case o.gt && (before == 0 || when <= before), o.lt && before != 0 && when >= before:
-		return false
-	}
-	return true
-}
-
-func (c *client) parseExpire(args [][]byte) (o expireCondition, ok bool) {
-	for _, arg := range args {
-		switch {
-		case resp.Is(arg, "NX"):
-			o.nx = true
-		case resp.Is(arg, "XX"):
-			o.xx = true
-		case resp.Is(arg, "GT"):
-			o.gt = true
-		case resp.Is(arg, "LT"):
-			o.lt = true
-		default:
-			c.out.Error("ERR Unsupported option " + clip(arg, len(arg)))
-			return o, false
+// findForm returns the form that an option of SET stands for, or nil.
+func findForm(option []byte) *timeForm {
+	for _, form := range [...]*timeForm{ex, px, exat, pxat} {
+		if resp.Is(option, form.option) {
+			return form
 		}
 	}
-
-	switch {
-	case o.nx && (o.xx || o.gt || o.lt):
-		c.out.Error("ERR NX and XX, GT or LT options at the same time are not compatible")
-		return o, false
-	case o.gt && o.lt:
-		c.out.Error("ERR GT and LT options at the same time are not compatible")
-		return o, false
-	}
-	return o, true
+	return nil
 }
 
-func ttlCommand(c *client, args [][]byte)         { c.replyTime(args[1], 1000, c.db.Now) }
-func pttlCommand(c *client, args [][]byte)        { c.replyTime(args[1], 1, c.db.Now) }
-func expiretimeCommand(c *client, args [][]byte)  { c.replyTime(args[1], 1000, 0) }
-func pexpiretimeCommand(c *client, args [][]byte) { c.replyTime(args[1], 1, 0) }
+// base returns the time that others are counted from.
+func (c *client) base(form *timeForm) int64 { return either(form.absolute, 0, c.db.Now) }
 
-// replyTime replies with the time at which a key expires, counted from base in
-// units of so many milliseconds; -1 if it does not expire, -2 if there is none.
-func (c *client) replyTime(key []byte, unit, base int64) {
+// parseTime returns the time that is given in arg, in milliseconds since 1970. It
+// replies with an error if that is too large, or the number in arg less than least.
+func (c *client) parseTime(command string, form *timeForm, arg []byte, least int64) (when int64, ok bool) {
+	n, ok := c.integer(arg)
+	if !ok {
+		return 0, false
+	}
+	base := c.base(form)
+	if n < max(least, math.MinInt64/form.unit) || n > (math.MaxInt64-base)/form.unit {
+		c.out.Error("ERR invalid expire time in '" + command + "' command")
+		return 0, false
+	}
+	return base + n*form.unit, true
+}
+
+func expireCommand(c *client, args [][]byte)    { c.expire("expire", ex, args) }
+func pexpireCommand(c *client, args [][]byte)   { c.expire("pexpire", px, args) }
+func expireatCommand(c *client, args [][]byte)  { c.expire("expireat", exat, args) }
+func pexpireatCommand(c *client, args [][]byte) { c.expire("pexpireat", pxat, args) }
+
+// expireConditions say, by the times before and after, when EXPIRE changes a time:
+// with NX only if there is none, with XX only if there is one, with GT and LT only to
+// a later or an earlier one. Never, which is 0, is later than any time.
+var expireConditions = map[string]func(before, when int64) bool{
+	"nx": func(before, _ int64) bool { return before == 0 },
+	"xx": func(before, _ int64) bool { return before != 0 },
+	"gt": func(before, when int64) bool { return before != 0 && when > before },
+	"lt": func(before, when int64) bool { return before == 0 || when < before },
+}
+
+// expire sets the time at which a key expires, if all conditions are met.
+func (c *client) expire(command string, form *timeForm, args [][]byte) {
+	given := make(map[string]bool)
+	for _, arg := range args[3:] {
+		name := strings.ToLower(string(arg))
+		if expireConditions[name] == nil {
+			c.out.Error("ERR Unsupported option " + clip(arg, len(arg)))
+			return
+		}
+		given[name] = true
+	}
+	switch {
+	case given["nx"] && len(given) > 1:
+		c.out.Error("ERR NX and XX, GT or LT options at the same time are not compatible")
+		return
+	case given["gt"] && given["lt"]:
+		c.out.Error("ERR GT and LT options at the same time are not compatible")
+		return
+	}
+	when, ok := c.parseTime(command, form, args[2], math.MinInt64)
+	if !ok {
+		return
+	}
+
+	before, met := c.db.Expiry(args[1])
+	for name := range given {
+		met = met && expireConditions[name](before, when)
+	}
+	if met {
+		c.expireAt(args[1], when)
+	}
+	c.out.Bool(met)
+}
+
+// expireAt sets the time at which a key expires. One that has passed removes the key.
+func (c *client) expireAt(key []byte, when int64) {
+	if when <= c.db.Now {
+		c.db.Delete(key)
+	} else {
+		c.db.Expire(key, when)
+	}
+}
+
+func persistCommand(c *client, args [][]byte) { c.out.Bool(c.persist(args[1])) }
+
+// persist removes the time at which a key expires, and reports whether there was one.
+func (c *client) persist(key []byte) bool {
+	when, _ := c.db.Expiry(key)
+	if when != 0 {
+		c.db.Expire(key, 0)
+	}
+	return when != 0
+}
+
+func ttlCommand(c *client, args [][]byte)         { c.replyTime(args[1], ex) }
+func pttlCommand(c *client, args [][]byte)        { c.replyTime(args[1], px) }
+func expiretimeCommand(c *client, args [][]byte)  { c.replyTime(args[1], exat) }
+func pexpiretimeCommand(c *client, args [][]byte) { c.replyTime(args[1], pxat) }
+
+// replyTime replies with the time at which a key expires; -1 if it does not expire,
+// -2 if there is none.
+func (c *client) replyTime(key []byte, form *timeForm) {
 	when, ok := c.db.Expiry(key)
 	switch {
 	case !ok:
@@ -123,17 +157,9 @@ func (c *client) replyTime(key []byte, unit, base int64) {
 	case when == 0:
 		c.out.Integer(-1)
 	default:
-		c.out.Integer(int64(uint64(when-base+unit/2) / uint64(unit))) // the sum may need the 64th bit
+		left := uint64(when - c.base(form) + form.unit/2) // the sum may need the 64th bit
+		c.out.Integer(int64(left / uint64(form.unit)))
 	}
-}
-
-func persistCommand(c *client, args [][]byte) {
-	if when, ok := c.db.Expiry(args[1]); !ok || when == 0 {
-		c.out.Integer(0)
-		return
-	}
-	c.db.Expire(args[1], 0)
-	c.out.Integer(1)
 }
 
 const errNoKey = "ERR no such key"

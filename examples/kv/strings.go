@@ -43,64 +43,69 @@ func (c *client) replyValue(key []byte) {
 	c.out.Bulk(value)
 }
 
-// setOptions are what may follow SET key value.
-type setOptions struct {
-	onlyNew, onlyOld, get bool
-	when                  int64 // as DB.Set takes it
-}
-
 func setCommand(c *client, args [][]byte) {
-	opt, ok := c.parseSet(args)
+	opt, ok := c.parseOptions("set", args[3:])
 	if !ok {
 		return
+	}
+	when := int64(0)
+	switch {
+	case opt.keep:
+		when = store.KeepTTL
+	case opt.form != nil:
+		if when, ok = c.parseTime("set", opt.form, opt.time, 1); !ok {
+			return
+		}
 	}
 
 	if opt.get {
 		c.replyValue(args[1])
 	}
-	if opt.onlyNew || opt.onlyOld {
-		if c.db.Exists(args[1]) != opt.onlyOld {
-			if !opt.get {
-				c.out.Null()
-			}
-			return
-		}
+	refused := (opt.onlyNew || opt.onlyOld) && c.db.Exists(args[1]) != opt.onlyOld
+	if !refused {
+		c.db.Set(args[1], c.value(args, 2), when)
 	}
-
-	c.db.Set(args[1], c.value(args, 2), opt.when)
-	if !opt.get {
+	switch {
+	case opt.get:
+	case refused:
+		c.out.Null()
+	default:
 		c.out.Status("OK")
 	}
 }
 
-// parseSet reads the options of SET, and replies with an error if there is one.
-func (c *client) parseSet(args [][]byte) (opt setOptions, ok bool) {
-	var unit string // the option that gives the expiry time
-	var expire []byte
-	for i := 3; i < len(args); i++ {
-		arg := args[i]
+// setOptions are what may follow SET key value and, without the conditions, GETEX key.
+type setOptions struct {
+	onlyNew, onlyOld, get bool
+	keep                  bool      // SET leaves the expiry time as it is, GETEX removes it
+	form                  *timeForm // nil: no time is given
+	time                  []byte
+}
+
+// parseOptions reads the options of SET or GETEX, and replies with an error if there
+// is one.
+func (c *client) parseOptions(command string, args [][]byte) (opt setOptions, ok bool) {
+	set := command == "set"
+	for i := 0; i < len(args); i++ {
+		arg, form := args[i], findForm(args[i])
 		switch {
-		case resp.Is(arg, "NX") && !opt.onlyOld:
+		case resp.Is(arg, "NX") && set && !opt.onlyOld:
 			opt.onlyNew = true
-		case resp.Is(arg, "XX") && !opt.onlyNew:
+		case resp.Is(arg, "XX") && set && !opt.onlyNew:
 			opt.onlyOld = true
-		case resp.Is(arg, "GET"):
+		case resp.Is(arg, "GET") && set:
 			opt.get = true
-		case resp.Is(arg, "KEEPTTL") && expire == nil:
-			opt.when = store.KeepTTL
-		case isTimeOption(arg, unit) && opt.when != store.KeepTTL && i+1 < len(args):
-			unit, expire = timeOption(arg), args[i+1]
+		case resp.Is(arg, either(set, "KEEPTTL", "PERSIST")) && opt.form == nil:
+			opt.keep = true
+		case form != nil && (opt.form == nil || opt.form == form) && !opt.keep && i+1 < len(args):
+			opt.form, opt.time = form, args[i+1]
 			i++
 		default:
 			c.out.Error(errSyntax)
 			return opt, false
 		}
 	}
-	if expire == nil {
-		return opt, true
-	}
-	opt.when, ok = c.expiryTime(unit, expire, "set")
-	return opt, ok
+	return opt, true
 }
 
 func setnxCommand(c *client, args [][]byte) {
@@ -111,11 +116,11 @@ func setnxCommand(c *client, args [][]byte) {
 	c.out.Bool(isNew)
 }
 
-func setexCommand(c *client, args [][]byte)  { c.setUntil(args, "EX", "setex") }
-func psetexCommand(c *client, args [][]byte) { c.setUntil(args, "PX", "psetex") }
+func setexCommand(c *client, args [][]byte)  { c.setUntil("setex", ex, args) }
+func psetexCommand(c *client, args [][]byte) { c.setUntil("psetex", px, args) }
 
-func (c *client) setUntil(args [][]byte, unit, command string) {
-	if when, ok := c.expiryTime(unit, args[2], command); ok {
+func (c *client) setUntil(command string, form *timeForm, args [][]byte) {
+	if when, ok := c.parseTime(command, form, args[2], 1); ok {
 		c.db.Set(args[1], c.value(args, 3), when)
 		c.out.Status("OK")
 	}
@@ -132,94 +137,25 @@ func getdelCommand(c *client, args [][]byte) {
 }
 
 func getexCommand(c *client, args [][]byte) {
-	var unit string
-	var expire []byte
-	persist := false
-	for i := 2; i < len(args); i++ {
-		switch arg := args[i]; {
-		case resp.Is(arg, "PERSIST") && expire == nil:
-			persist = true
-		case isTimeOption(arg, unit) && !persist && i+1 < len(args):
-			unit, expire = timeOption(arg), args[i+1]
-			i++
-		default:
-			c.out.Error(errSyntax)
-			return
-		}
-	}
-
-	key := args[1]
-	before, exists := c.db.Expiry(key)
-	if !exists {
-		c.replyValue(key)
+	opt, ok := c.parseOptions("getex", args[2:])
+	if !ok {
 		return
 	}
-	when := before
-	if expire != nil {
-		var ok bool
-		if when, ok = c.expiryTime(unit, expire, "getex"); !ok {
+	key, when := args[1], int64(0)
+	timed := opt.form != nil && c.db.Exists(key)
+	if timed {
+		if when, ok = c.parseTime("getex", opt.form, opt.time, 1); !ok {
 			return
 		}
 	}
+
 	c.replyValue(key)
 	switch {
-	case expire != nil && when <= c.db.Now:
-		c.db.Delete(key)
-	case expire != nil:
-		c.db.Expire(key, when)
-	case persist && before != 0:
-		c.db.Expire(key, 0)
+	case timed:
+		c.expireAt(key, when)
+	case opt.keep:
+		c.persist(key)
 	}
-}
-
-// isTimeOption reports whether arg is one of the options that give a time, and no
-// other than the one that came before, if any.
-func isTimeOption(arg []byte, before string) bool {
-	option := timeOption(arg)
-	return option != "" && (before == "" || before == option)
-}
-
-func timeOption(arg []byte) string {
-	for _, option := range [...]string{"EX", "PX", "EXAT", "PXAT"} {
-		if resp.Is(arg, option) {
-			return option
-		}
-	}
-	return ""
-}
-
-// expiryTime returns the time given by such an option and its argument, in
-// milliseconds since 1970. It replies with an error if that is not positive.
-func (c *client) expiryTime(option string, arg []byte, command string) (when int64, ok bool) {
-	n, ok := c.integer(arg)
-	if !ok {
-		return 0, false
-	}
-
-	base := c.db.Now
-	if option == "EXAT" || option == "PXAT" {
-		base = 0
-	}
-	when, ok = addTime(base, n, option[0] == 'E')
-	if n <= 0 || !ok {
-		c.out.Error("ERR invalid expire time in '" + command + "' command")
-		return 0, false
-	}
-	return when, true
-}
-
-// addTime returns base plus n milliseconds, or n seconds, unless that overflows.
-func addTime(base, n int64, seconds bool) (when int64, ok bool) {
-	if seconds {
-		if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
-			return 0, false
-		}
-		n *= 1000
-	}
-	if n > math.MaxInt64-base {
-		return 0, false
-	}
-	return base + n, true
 }
 
 func mgetCommand(c *client, args [][]byte) {
