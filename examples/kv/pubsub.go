@@ -1,8 +1,7 @@
 package main
 
 import (
-	"maps"
-	"strconv"
+	"fmt"
 
 	"github.com/aeloop/ae/examples/internal/resp"
 )
@@ -36,34 +35,33 @@ type topics map[string]map[*client]struct{}
 
 func (c *client) subscriptions() int { return len(c.channels) + len(c.patterns) }
 
-func subscribeCommand(c *client, args [][]byte) {
-	c.subscribe("subscribe", args[1:], c.srv.channels, &c.channels)
+// An interest is in channels or in patterns.
+type interest struct {
+	prefix string               // of what the commands are called
+	all    topics               // that anybody has subscribed to
+	own    *map[string]struct{} // that the client has
 }
 
-func psubscribeCommand(c *client, args [][]byte) {
-	c.subscribe("psubscribe", args[1:], c.srv.patterns, &c.patterns)
-}
+func (c *client) inChannels() interest { return interest{"", c.srv.channels, &c.channels} }
+func (c *client) inPatterns() interest { return interest{"p", c.srv.patterns, &c.patterns} }
 
-func unsubscribeCommand(c *client, args [][]byte) {
-	c.unsubscribe("unsubscribe", args[1:], c.srv.channels, c.channels)
-}
+func subscribeCommand(c *client, args [][]byte)    { c.subscribe(c.inChannels(), args[1:]) }
+func psubscribeCommand(c *client, args [][]byte)   { c.subscribe(c.inPatterns(), args[1:]) }
+func unsubscribeCommand(c *client, args [][]byte)  { c.unsubscribe(c.inChannels(), args[1:]) }
+func punsubscribeCommand(c *client, args [][]byte) { c.unsubscribe(c.inPatterns(), args[1:]) }
 
-func punsubscribeCommand(c *client, args [][]byte) {
-	c.unsubscribe("punsubscribe", args[1:], c.srv.patterns, c.patterns)
-}
-
-func (c *client) subscribe(kind string, names [][]byte, all topics, own *map[string]struct{}) {
-	if *own == nil {
-		*own = make(map[string]struct{})
+func (c *client) subscribe(in interest, names [][]byte) {
+	if *in.own == nil {
+		*in.own = make(map[string]struct{})
 	}
 	for _, arg := range names {
 		name := string(arg)
-		(*own)[name] = struct{}{}
-		if all[name] == nil {
-			all[name] = make(map[*client]struct{})
+		(*in.own)[name] = struct{}{}
+		if in.all[name] == nil {
+			in.all[name] = make(map[*client]struct{})
 		}
-		all[name][c] = struct{}{}
-		c.confirm(kind, name)
+		in.all[name][c] = struct{}{}
+		c.confirm(in.prefix+"subscribe", name)
 	}
 	c.reclass()
 }
@@ -72,31 +70,32 @@ func (c *client) subscribe(kind string, names [][]byte, all topics, own *map[str
 func (c *client) reclass() { c.conn.SetHandler(c.srv.handlers[c.class()]) }
 
 // unsubscribe ends the subscriptions of those names, or all.
-func (c *client) unsubscribe(kind string, names [][]byte, all topics, own map[string]struct{}) {
-	if len(names) == 0 && len(own) == 0 {
+func (c *client) unsubscribe(in interest, names [][]byte) {
+	kind := in.prefix + "unsubscribe"
+	if len(names) == 0 && len(*in.own) == 0 {
 		c.out.Push(3)
 		c.out.Text(kind)
 		c.out.Null()
 		c.out.Integer(int64(c.subscriptions()))
 	}
 	for _, name := range names {
-		all.remove(c, string(name), own)
+		in.end(c, string(name))
 		c.confirm(kind, string(name))
 	}
 	if len(names) == 0 {
-		for name := range maps.Clone(own) {
-			all.remove(c, name, own)
+		for name := range *in.own {
+			in.end(c, name)
 			c.confirm(kind, name)
 		}
 	}
 	c.reclass()
 }
 
-func (t topics) remove(c *client, name string, own map[string]struct{}) {
-	delete(own, name)
-	delete(t[name], c)
-	if len(t[name]) == 0 {
-		delete(t, name)
+func (in interest) end(c *client, name string) {
+	delete(*in.own, name)
+	delete(in.all[name], c)
+	if len(in.all[name]) == 0 {
+		delete(in.all, name)
 	}
 }
 
@@ -111,25 +110,13 @@ func publishCommand(c *client, args [][]byte) { c.out.Integer(c.srv.publish(args
 
 // publish returns how many clients it has sent the message to.
 func (s *server) publish(channel, message []byte) (receivers int64) {
-	for c := range s.channels[string(channel)] {
-		if c.tell(func(w *resp.Writer) {
-			w.Push(3)
-			w.Text("message")
-			w.Bulk(channel)
-			w.Bulk(message)
-		}) {
-			receivers++
-		}
-	}
-	for pattern, clients := range s.patterns {
-		if !match([]byte(pattern), channel, false) {
-			continue
-		}
-		for c := range clients {
+	send := func(to map[*client]struct{}, heading ...string) {
+		for c := range to {
 			if c.tell(func(w *resp.Writer) {
-				w.Push(4)
-				w.Text("pmessage")
-				w.Text(pattern)
+				w.Push(len(heading) + 2)
+				for _, word := range heading {
+					w.Text(word)
+				}
 				w.Bulk(channel)
 				w.Bulk(message)
 			}) {
@@ -137,21 +124,23 @@ func (s *server) publish(channel, message []byte) (receivers int64) {
 			}
 		}
 	}
+	send(s.channels[string(channel)], "message")
+	for pattern, clients := range s.patterns {
+		if match([]byte(pattern), channel, false) {
+			send(clients, "pmessage", pattern)
+		}
+	}
 	return receivers
 }
 
 func pubsubChannelsCommand(c *client, args [][]byte) {
-	pattern := []byte("*")
-	switch {
-	case len(args) > 3:
+	if len(args) > 3 {
 		c.wrongSubcommand(args)
 		return
-	case len(args) == 3:
-		pattern = args[2]
 	}
 	var names []string
 	for name := range c.srv.channels {
-		if match(pattern, []byte(name), false) {
+		if len(args) == 2 || match(args[2], []byte(name), false) {
 			names = append(names, name)
 		}
 	}
@@ -187,14 +176,13 @@ func (s *server) feedMonitors(c *client, args [][]byte) {
 		peer = s.address
 	}
 	now := s.clock().UnixMicro()
-	line := strconv.FormatInt(now/1e6, 10) + "." + strconv.FormatInt(1e6+now%1e6, 10)[1:]
-	b := append([]byte(line), " ["+strconv.Itoa(c.db.Index)+" "+peer+"]"...)
+	line := fmt.Appendf(nil, "%d.%06d [%d %s]", now/1e6, now%1e6, c.db.Index, peer)
 	for _, arg := range args {
-		b = appendQuoted(append(b, ' '), arg)
+		line = appendQuoted(append(line, ' '), arg)
 	}
 
 	for m := range s.monitors {
-		m.tell(func(w *resp.Writer) { w.Status(string(b)) })
+		m.tell(func(w *resp.Writer) { w.Status(string(line)) })
 	}
 }
 
@@ -208,8 +196,7 @@ func appendQuoted(b, arg []byte) []byte {
 		case '\a' <= x && x <= '\r' && x != '\v' && x != '\f':
 			b = append(b, '\\', "abtn__r"[x-'\a'])
 		case x < ' ' || x > '~':
-			const hex = "0123456789abcdef"
-			b = append(b, '\\', 'x', hex[x>>4], hex[x&15])
+			b = fmt.Appendf(b, "\\x%02x", x)
 		default:
 			b = append(b, x)
 		}
@@ -219,11 +206,10 @@ func appendQuoted(b, arg []byte) []byte {
 
 // leave ends everything that makes a client receive what it did not ask for.
 func (s *server) leave(c *client) {
-	for name := range c.channels {
-		s.channels.remove(c, name, c.channels)
-	}
-	for name := range c.patterns {
-		s.patterns.remove(c, name, c.patterns)
+	for _, in := range [...]interest{c.inChannels(), c.inPatterns()} {
+		for name := range *in.own {
+			in.end(c, name)
+		}
 	}
 	if c.monitor {
 		c.monitor = false
