@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -18,25 +19,17 @@ import (
 // SELECT, RESET, CLIENT and the like.
 
 func pingCommand(c *client, args [][]byte) {
-	var message []byte
-	switch len(args) {
-	case 1:
-	case 2:
-		message = args[1]
-	default:
-		c.wrongArity("ping")
-		return
-	}
-
 	switch {
+	case len(args) > 2:
+		c.wrongArity("ping")
 	case c.subscriptions() > 0 && !c.out.V3: // where replies have to look like messages
 		c.out.Array(2)
 		c.out.Text("pong")
-		c.out.Bulk(message)
-	case message == nil:
+		c.out.Bulk(slices.Concat(args[1:]...)) // the message, if there is one
+	case len(args) == 1:
 		c.out.Status("PONG")
 	default:
-		c.out.Bulk(message)
+		c.out.Bulk(args[1])
 	}
 }
 
@@ -133,19 +126,17 @@ func helloCommand(c *client, args [][]byte) {
 	}
 
 	var user, password, name []byte
-	for i := 2; i < len(args); {
-		switch left := len(args) - i; {
-		case resp.Is(args[i], "AUTH") && left > 2:
-			user, password = args[i+1], args[i+2]
-			i += 3
-		case resp.Is(args[i], "SETNAME") && left > 1:
-			if name = args[i+1]; !isName(name) {
-				c.out.Error(errName)
-				return
-			}
-			i += 2
+	for rest := args[min(2, len(args)):]; len(rest) > 0; {
+		switch {
+		case resp.Is(rest[0], "AUTH") && len(rest) > 2:
+			user, password, rest = rest[1], rest[2], rest[3:]
+		case resp.Is(rest[0], "SETNAME") && len(rest) > 1 && !isName(rest[1]):
+			c.out.Error(errName)
+			return
+		case resp.Is(rest[0], "SETNAME") && len(rest) > 1:
+			name, rest = rest[1], rest[2:]
 		default:
-			c.out.Error("ERR Syntax error in HELLO option '" + clip(args[i], len(args[i])) + "'")
+			c.out.Error("ERR Syntax error in HELLO option '" + clip(rest[0], len(rest[0])) + "'")
 			return
 		}
 	}
@@ -162,24 +153,17 @@ func helloCommand(c *client, args [][]byte) {
 		c.name = string(name)
 	}
 	c.out.V3 = version == 3
-	c.replyHello(version)
-}
 
-func (c *client) replyHello(version int64) {
 	c.out.Pairs(7)
-	for _, pair := range [][2]string{{"server", "redis"}, {"version", redisVersion}} {
-		c.out.Text(pair[0])
-		c.out.Text(pair[1])
+	for _, text := range []string{"server", "redis", "version", redisVersion, "proto"} {
+		c.out.Text(text)
 	}
-	c.out.Text("proto")
 	c.out.Integer(version)
 	c.out.Text("id")
 	c.out.Integer(c.id)
-	for _, pair := range [][2]string{{"mode", "standalone"}, {"role", "master"}} {
-		c.out.Text(pair[0])
-		c.out.Text(pair[1])
+	for _, text := range []string{"mode", "standalone", "role", "master", "modules"} {
+		c.out.Text(text)
 	}
-	c.out.Text("modules")
 	c.out.Array(0)
 }
 
@@ -215,28 +199,21 @@ func clientSetnameCommand(c *client, args [][]byte) {
 
 // clientSetinfoCommand is how client libraries introduce themselves.
 func clientSetinfoCommand(c *client, args [][]byte) {
-	for i, attribute := range []string{"lib-name", "lib-ver"} {
-		if !resp.Is(args[2], upper(attribute)) {
-			continue
-		}
-		if !isName(args[3]) {
-			c.out.Error("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
-			return
-		}
+	attribute := strings.ToLower(string(args[2]))
+	i := slices.Index([]string{"lib-name", "lib-ver"}, attribute)
+	switch {
+	case i < 0:
+		c.out.Error("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
+	case !isName(args[3]):
+		c.out.Error("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
+	default:
 		c.library[i] = string(args[3])
 		c.out.Status("OK")
-		return
 	}
-	c.out.Error("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
 }
 
 func isName(b []byte) bool {
-	for _, x := range b {
-		if x < '!' || x > '~' {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(b, func(x byte) bool { return x < '!' || x > '~' })
 }
 
 // clientNoEvictCommand only notes it: no client is ever evicted here.
@@ -264,55 +241,35 @@ func clientTrackingCommand(c *client, args [][]byte) {
 func clientInfoCommand(c *client, args [][]byte) { c.out.Verbatim(c.describe() + "\n") }
 
 func clientListCommand(c *client, args [][]byte) {
-	wanted := func(*client) bool { return true }
+	filter, wrong := clientFilter{}, ""
 	switch {
+	case len(args) == 2:
 	case len(args) == 4 && resp.Is(args[2], "TYPE"):
-		class, ok := c.parseClass(args[3])
-		if !ok {
-			return
-		}
-		wanted = func(other *client) bool { return other.class() == class }
-
+		wrong = filter.add(c, args[2:])
 	case len(args) > 3 && resp.Is(args[2], "ID"):
 		ids := make(map[int64]bool)
 		for _, arg := range args[3:] {
 			id, ok := resp.ParseInt(arg)
 			if !ok {
-				c.out.Error("ERR Invalid client ID")
-				return
+				wrong = "ERR Invalid client ID"
+				break
 			}
 			ids[id] = true
 		}
-		wanted = func(other *client) bool { return ids[other.id] }
-
-	case len(args) > 2:
-		c.out.Error(errSyntax)
+		filter["ID"] = func(other *client) bool { return ids[other.id] }
+	default:
+		wrong = errSyntax
+	}
+	if wrong != "" {
+		c.out.Error(wrong)
 		return
 	}
 
 	var b strings.Builder
-	for _, other := range c.srv.clients {
-		if wanted(other) {
-			b.WriteString(other.describe() + "\n")
-		}
+	for _, other := range filter.of(c.srv.clients) {
+		b.WriteString(other.describe() + "\n")
 	}
 	c.out.Verbatim(b.String())
-}
-
-// parseClass reads the type of clients. There never are any of another server.
-func (c *client) parseClass(arg []byte) (class int, ok bool) {
-	switch {
-	case resp.Is(arg, "NORMAL"):
-		return normalClass, true
-	case resp.Is(arg, "PUBSUB"):
-		return pubsubClass, true
-	case resp.Is(arg, "REPLICA"), resp.Is(arg, "SLAVE"):
-		return replicaClass, true
-	case resp.Is(arg, "MASTER"):
-		return -1, true
-	}
-	c.out.Error("ERR Unknown client type '" + clip(arg, len(arg)) + "'")
-	return 0, false
 }
 
 func (c *client) class() int {
@@ -325,16 +282,9 @@ func (c *client) waiting() int { return len(c.out.Buf) + c.conn.Queued() }
 // describe returns what CLIENT LIST says about a client, in one line.
 func (c *client) describe() string {
 	s := c.srv
-	flags := ""
-	for _, f := range []struct {
-		on   bool
-		flag string
-	}{{c.monitor, "O"}, {c.subscriptions() > 0, "P"}, {c.noEvict, "e"}, {c.unix(), "U"}} {
-		if f.on {
-			flags += f.flag
-		}
-	}
-	events := either(s.el.FileEvents(c.conn.FD())&ae.Readable != 0, "r", "") + either(s.el.FileEvents(c.conn.FD())&ae.Writable != 0, "w", "")
+	flags := either(c.monitor, "O", "") + either(c.subscriptions() > 0, "P", "") + either(c.noEvict, "e", "") + either(c.unix(), "U", "")
+	watched := s.el.FileEvents(c.conn.FD())
+	events := either(watched&ae.Readable != 0, "r", "") + either(watched&ae.Writable != 0, "w", "")
 	last := "NULL"
 	if c.last != nil {
 		last = c.last.name
@@ -345,7 +295,7 @@ func (c *client) describe() string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=-1 "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default "+
 		"redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, peer, local, c.conn.FD(), c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, either(flags == "", "N", flags), c.db.Index,
+		c.id, peer, local, c.conn.FD(), c.name, (s.now-c.created)/1000, (s.now-c.active)/1000, cmp.Or(flags, "N"), c.db.Index,
 		len(c.channels), len(c.patterns), c.left, c.req.Size(), cap(c.out.Buf), cap(c.out.Buf), waiting, waiting,
 		c.left+c.req.Size()+waiting, events, last, either(c.out.V3, 3, 2), c.library[0], c.library[1])
 }
@@ -368,82 +318,91 @@ func (c *client) addresses() (peer, local string) {
 // clientKillCommand closes other clients' connections: their descriptors leave the
 // loop at once, also when the loop has just polled an event for them.
 func clientKillCommand(c *client, args [][]byte) {
-	k := killer{class: -2, skipMe: len(args) > 3}
-	if len(args) == 3 {
-		k.addr = args[2:3]
-	} else if !c.parseKill(&k, args[2:]) {
-		return
+	options := [][]byte{[]byte("ADDR"), args[2]}
+	old := len(args) == 3 // an address alone, which may be the client's own
+	if !old {
+		options = append([][]byte{[]byte("SKIPME"), []byte("YES")}, args[2:]...)
+	}
+	filter := clientFilter{}
+	for option := range slices.Chunk(options, 2) {
+		if wrong := filter.add(c, option); wrong != "" {
+			c.out.Error(wrong)
+			return
+		}
 	}
 
-	killed := 0
-	for _, other := range slices.Clone(c.srv.clients) {
-		switch {
-		case !k.wants(other) || other == c && k.skipMe:
-			continue
-		case other == c:
+	killed := filter.of(c.srv.clients)
+	for _, other := range killed {
+		if other == c {
 			c.closing = true // behind the reply
-		default:
+		} else {
 			other.drop()
 		}
-		killed++
 	}
 	switch {
-	case len(args) > 3:
-		c.out.Integer(int64(killed))
-	case killed == 0:
+	case !old:
+		c.out.Integer(int64(len(killed)))
+	case len(killed) == 0:
 		c.out.Error("ERR No such client")
 	default:
 		c.out.Status("OK")
 	}
 }
 
-// A killer says which clients to kill: those that are everything it says.
-type killer struct {
-	id          int64
-	class       int      // -2: any
-	addr, laddr [][]byte // one, or any
-	skipMe      bool
+// A clientFilter is what LIST and KILL are told about the clients that are meant: for
+// each option, whether it is true of a client.
+type clientFilter map[string]func(*client) bool
+
+// of returns those of which all of it is true.
+func (f clientFilter) of(clients []*client) []*client {
+	return slices.DeleteFunc(slices.Clone(clients), func(c *client) bool {
+		for _, is := range f {
+			if !is(c) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
-func (k *killer) wants(c *client) bool {
-	peer, local := c.addresses()
-	return (k.id == 0 || k.id == c.id) && (k.class == -2 || k.class == c.class()) &&
-		(k.addr == nil || string(k.addr[0]) == peer) && (k.laddr == nil || string(k.laddr[0]) == local)
-}
+// classOf has the types of clients. There never are any of another server.
+var classOf = map[string]int{"normal": normalClass, "pubsub": pubsubClass, "replica": replicaClass, "slave": replicaClass, "master": -1}
 
-func (c *client) parseKill(k *killer, args [][]byte) (ok bool) {
-	for ; len(args) > 0; args = args[2:] {
-		if len(args) == 1 {
-			c.out.Error(errSyntax)
-			return false
-		}
-		switch name, arg := args[0], args[1]; {
-		case resp.Is(name, "ID"):
-			if k.id, ok = resp.ParseInt(arg); !ok || k.id < 1 {
-				c.out.Error("ERR client-id should be greater than 0")
-				return false
-			}
-		case resp.Is(name, "TYPE"):
-			if k.class, ok = c.parseClass(arg); !ok {
-				return false
-			}
-		case resp.Is(name, "ADDR"):
-			k.addr = args[1:2]
-		case resp.Is(name, "LADDR"):
-			k.laddr = args[1:2]
-		case resp.Is(name, "USER"):
-			if string(arg) != "default" {
-				c.out.Error("ERR No such user '" + clip(arg, len(arg)) + "'")
-				return false
-			}
-		case resp.Is(name, "SKIPME") && (resp.Is(arg, "YES") || resp.Is(arg, "NO")):
-			k.skipMe = resp.Is(arg, "YES")
-		default:
-			c.out.Error(errSyntax)
-			return false
-		}
+// add reads an option and its argument, given by c; the last of each name counts. It
+// returns what is wrong with it, or "".
+func (f clientFilter) add(c *client, option [][]byte) (wrong string) {
+	if len(option) != 2 {
+		return errSyntax
 	}
-	return true
+	name, arg := upper(string(option[0])), option[1]
+	class, isClass := classOf[strings.ToLower(string(arg))]
+	switch {
+	case name == "ID":
+		id, ok := resp.ParseInt(arg)
+		if !ok || id < 1 {
+			return "ERR client-id should be greater than 0"
+		}
+		f[name] = func(other *client) bool { return other.id == id }
+	case name == "TYPE" && !isClass:
+		return "ERR Unknown client type '" + clip(arg, len(arg)) + "'"
+	case name == "TYPE":
+		f[name] = func(other *client) bool { return other.class() == class }
+	case name == "ADDR", name == "LADDR":
+		f[name] = func(other *client) bool {
+			peer, local := other.addresses()
+			return string(arg) == either(name == "ADDR", peer, local)
+		}
+	case name == "USER" && string(arg) != "default":
+		return "ERR No such user '" + clip(arg, len(arg)) + "'"
+	case name == "USER": // everybody
+	case name == "SKIPME" && resp.Is(arg, "YES"):
+		f[name] = func(other *client) bool { return other != c }
+	case name == "SKIPME" && resp.Is(arg, "NO"):
+		delete(f, name)
+	default:
+		return errSyntax
+	}
+	return ""
 }
 
 // The limits of a client.
@@ -467,10 +426,7 @@ func (s *server) refuse(peer netip.AddrPort) string {
 // time that a client may be idle, are the connection's business: see setHandlers.
 func (s *server) checkClients(*ae.EventLoop, ae.TimeEventID) time.Duration {
 	s.readClock()
-	for range (len(s.clients) + 9) / 10 {
-		if len(s.clients) == 0 {
-			break
-		}
+	for range (len(s.clients) + 9) / 10 { // none of which closes another
 		s.checked = (s.checked + 1) % len(s.clients)
 		s.clients[s.checked].checkSoft()
 	}
