@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/aeloop/ae/examples/internal/resp"
 )
@@ -190,14 +191,11 @@ func (s *server) feedMonitors(c *client, args [][]byte) {
 func appendQuoted(b, arg []byte) []byte {
 	b = append(b, '"')
 	for _, x := range arg {
-		switch {
-		case x == '\\' || x == '"':
-			b = append(b, '\\', x)
-		case '\a' <= x && x <= '\r' && x != '\v' && x != '\f':
-			b = append(b, '\\', "abtn__r"[x-'\a'])
-		case x < ' ' || x > '~':
-			b = fmt.Appendf(b, "\\x%02x", x)
-		default:
+		if i := strings.IndexByte("\\\"\n\r\t\a\b", x); i >= 0 {
+			b = append(b, '\\', `\"nrtab`[i])
+		} else if x < ' ' || x > '~' {
+			b = fmt.Appendf(b, `\x%02x`, x)
+		} else {
 			b = append(b, x)
 		}
 	}
