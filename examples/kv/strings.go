@@ -194,15 +194,18 @@ func msetnxCommand(c *client, args [][]byte) {
 	c.out.Integer(1)
 }
 
-const errTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
-
 func appendStringCommand(c *client, args [][]byte) {
 	value, _ := c.db.Get(args[1])
-	if len(value)+len(args[2]) > resp.MaxBulk {
-		c.out.Error(errTooLong)
+	c.patch(args[1], int64(len(value)), args[2])
+}
+
+// patch writes a part of a value, unless that becomes too long.
+func (c *client) patch(key []byte, offset int64, part []byte) {
+	if offset > resp.MaxBulk-int64(len(part)) {
+		c.out.Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 		return
 	}
-	c.out.Integer(int64(c.db.Patch(args[1], len(value), args[2])))
+	c.out.Integer(int64(c.db.Patch(key, int(offset), part)))
 }
 
 func strlenCommand(c *client, args [][]byte) {
@@ -237,10 +240,8 @@ func setrangeCommand(c *client, args [][]byte) {
 		c.out.Error("ERR offset is out of range")
 	case len(args[3]) == 0:
 		strlenCommand(c, args)
-	case offset > resp.MaxBulk-int64(len(args[3])):
-		c.out.Error(errTooLong)
 	default:
-		c.out.Integer(int64(c.db.Patch(args[1], int(offset), args[3])))
+		c.patch(args[1], offset, args[3])
 	}
 }
 
@@ -316,17 +317,12 @@ const maxFloat = 5 << 10
 
 func parseFloat(b []byte) (n *big.Float, ok bool) {
 	s := string(b)
-	unsigned := strings.ToLower(strings.TrimLeft(s, "+-"))
-	if unsigned == "inf" || unsigned == "infinity" {
-		return new(big.Float).SetInf(false), len(s) <= len(unsigned)+1
-	}
-	if len(s) == 0 || len(s) >= maxFloat || strings.Trim(unsigned, "0123456789.e+-") != "" {
+	if len(s) >= maxFloat || strings.ContainsAny(s, "pP") { // p begins an exponent too, for big
 		return nil, false
 	}
-
+	if f, err := strconv.ParseFloat(s, 64); err == nil && math.IsInf(f, 0) {
+		return new(big.Float).SetInf(false), true // big does not know all of its names
+	}
 	n, _, err := big.ParseFloat(s, 10, 64, big.ToNearestEven)
-	if err != nil || n.IsInf() || n.MantExp(nil) > 1<<14 || n.MantExp(nil) < -16445 {
-		return nil, false
-	}
-	return n, true
+	return n, err == nil && !n.IsInf() && -16445 <= n.MantExp(nil) && n.MantExp(nil) <= 1<<14
 }
