@@ -61,9 +61,8 @@ func webCommand(c *client, args [][]byte) {
 // AUTH and HELLO.
 
 const (
-	errNoAuth    = "NOAUTH Authentication required."
-	errWrongPass = "WRONGPASS invalid username-password pair or user is disabled."
-	errName      = "ERR Client names cannot contain spaces, newlines or special characters."
+	errNoAuth = "NOAUTH Authentication required."
+	errName   = "ERR Client names cannot contain spaces, newlines or special characters."
 )
 
 // mustAuth reports whether the client has to give the password first. One that came
@@ -73,12 +72,7 @@ func (c *client) mustAuth() bool { return c.stranger && c.srv.cfg.password != ""
 // Whoever has not given the password cannot make the server hold much.
 var strangerLimits = &resp.Limits{Args: 10, Bulk: 16 << 10, Reason: "unauthenticated"}
 
-func (c *client) limits() *resp.Limits {
-	if c.mustAuth() {
-		return strangerLimits
-	}
-	return nil
-}
+func (c *client) limits() *resp.Limits { return either(c.mustAuth(), strangerLimits, nil) }
 
 // login checks a name and a password. There is one user, "default".
 func (c *client) login(user, password []byte) bool {
@@ -87,7 +81,7 @@ func (c *client) login(user, password []byte) bool {
 	want, got := sha256.Sum256([]byte(c.srv.cfg.password)), sha256.Sum256(password)
 	right := subtle.ConstantTimeCompare(want[:], got[:]) == 1 || c.srv.cfg.password == ""
 	if string(user) != "default" || !right {
-		c.out.Error(errWrongPass)
+		c.out.Error("WRONGPASS invalid username-password pair or user is disabled.")
 		return false
 	}
 	c.stranger = false
@@ -141,15 +135,14 @@ func helloCommand(c *client, args [][]byte) {
 		}
 	}
 
-	if user != nil && !c.login(user, password) {
+	switch {
+	case user != nil && !c.login(user, password):
 		return
-	}
-	if c.mustAuth() {
+	case c.mustAuth():
 		c.out.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> " +
 			"option can be used to authenticate the client and select the RESP protocol version at the same time")
 		return
-	}
-	if name != nil {
+	case name != nil:
 		c.name = string(name)
 	}
 	c.out.V3 = version == 3
@@ -199,13 +192,13 @@ func clientSetnameCommand(c *client, args [][]byte) {
 
 // clientSetinfoCommand is how client libraries introduce themselves.
 func clientSetinfoCommand(c *client, args [][]byte) {
-	attribute := strings.ToLower(string(args[2]))
-	i := slices.Index([]string{"lib-name", "lib-ver"}, attribute)
+	attributes := []string{"lib-name", "lib-ver"}
+	i := slices.IndexFunc(attributes, func(name string) bool { return resp.Is(args[2], name) })
 	switch {
 	case i < 0:
 		c.out.Error("ERR Unrecognized option '" + clip(args[2], len(args[2])) + "'")
 	case !isName(args[3]):
-		c.out.Error("ERR " + attribute + " cannot contain spaces, newlines or special characters.")
+		c.out.Error("ERR " + attributes[i] + " cannot contain spaces, newlines or special characters.")
 	default:
 		c.library[i] = string(args[3])
 		c.out.Status("OK")
@@ -366,7 +359,7 @@ func (f clientFilter) of(clients []*client) []*client {
 }
 
 // classOf has the types of clients. There never are any of another server.
-var classOf = map[string]int{"normal": normalClass, "pubsub": pubsubClass, "replica": replicaClass, "slave": replicaClass, "master": -1}
+var classOf = map[string]int{"NORMAL": normalClass, "PUBSUB": pubsubClass, "REPLICA": replicaClass, "SLAVE": replicaClass, "MASTER": -1}
 
 // add reads an option and its argument, given by c; the last of each name counts. It
 // returns what is wrong with it, or "".
@@ -375,7 +368,7 @@ func (f clientFilter) add(c *client, option [][]byte) (wrong string) {
 		return errSyntax
 	}
 	name, arg := upper(string(option[0])), option[1]
-	class, isClass := classOf[strings.ToLower(string(arg))]
+	class, isClass := classOf[upper(string(arg))]
 	switch {
 	case name == "ID":
 		id, ok := resp.ParseInt(arg)
