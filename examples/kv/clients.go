@@ -249,7 +249,7 @@ func clientListCommand(c *client, args [][]byte) {
 			}
 			ids[id] = true
 		}
-		filter["ID"] = func(other *client) bool { return ids[other.id] }
+		filter["id"] = func(other *client) bool { return ids[other.id] }
 	default:
 		wrong = errSyntax
 	}
@@ -311,10 +311,10 @@ func (c *client) addresses() (peer, local string) {
 // clientKillCommand closes other clients' connections: their descriptors leave the
 // loop at once, also when the loop has just polled an event for them.
 func clientKillCommand(c *client, args [][]byte) {
-	options := [][]byte{[]byte("ADDR"), args[2]}
+	options := [][]byte{[]byte("addr"), args[2]}
 	old := len(args) == 3 // an address alone, which may be the client's own
 	if !old {
-		options = append([][]byte{[]byte("SKIPME"), []byte("YES")}, args[2:]...)
+		options = append([][]byte{[]byte("skipme"), []byte("yes")}, args[2:]...)
 	}
 	filter := clientFilter{}
 	for option := range slices.Chunk(options, 2) {
@@ -359,7 +359,7 @@ func (f clientFilter) of(clients []*client) []*client {
 }
 
 // classOf has the types of clients. There never are any of another server.
-var classOf = map[string]int{"NORMAL": normalClass, "PUBSUB": pubsubClass, "REPLICA": replicaClass, "SLAVE": replicaClass, "MASTER": -1}
+var classOf = map[string]int{"normal": normalClass, "pubsub": pubsubClass, "replica": replicaClass, "slave": replicaClass, "master": -1}
 
 // add reads an option and its argument, given by c; the last of each name counts. It
 // returns what is wrong with it, or "".
@@ -367,30 +367,30 @@ func (f clientFilter) add(c *client, option [][]byte) (wrong string) {
 	if len(option) != 2 {
 		return errSyntax
 	}
-	name, arg := upper(string(option[0])), option[1]
-	class, isClass := classOf[upper(string(arg))]
+	name, arg := folded(option[0]), option[1]
+	class, isClass := classOf[folded(arg)]
 	switch {
-	case name == "ID":
+	case name == "id":
 		id, ok := resp.ParseInt(arg)
 		if !ok || id < 1 {
 			return "ERR client-id should be greater than 0"
 		}
 		f[name] = func(other *client) bool { return other.id == id }
-	case name == "TYPE" && !isClass:
+	case name == "type" && !isClass:
 		return "ERR Unknown client type '" + clip(arg, len(arg)) + "'"
-	case name == "TYPE":
+	case name == "type":
 		f[name] = func(other *client) bool { return other.class() == class }
-	case name == "ADDR", name == "LADDR":
+	case name == "addr", name == "laddr":
 		f[name] = func(other *client) bool {
 			peer, local := other.addresses()
-			return string(arg) == either(name == "ADDR", peer, local)
+			return string(arg) == either(name == "addr", peer, local)
 		}
-	case name == "USER" && string(arg) != "default":
+	case name == "user" && string(arg) != "default":
 		return "ERR No such user '" + clip(arg, len(arg)) + "'"
-	case name == "USER": // everybody
-	case name == "SKIPME" && resp.Is(arg, "YES"):
+	case name == "user": // everybody
+	case name == "skipme" && resp.Is(arg, "YES"):
 		f[name] = func(other *client) bool { return other != c }
-	case name == "SKIPME" && resp.Is(arg, "NO"):
+	case name == "skipme" && resp.Is(arg, "NO"):
 		delete(f, name)
 	default:
 		return errSyntax

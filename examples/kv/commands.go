@@ -326,7 +326,14 @@ func unknownCommand(args [][]byte) string {
 	return "ERR unknown command '" + clip(args[0], short) + "', with args beginning with: " + quoted
 }
 
-func upper(s string) string { return strings.ToUpper(s) }
+// folded returns a name in lower case. Only ASCII has cases here, as in Redis.
+func folded(name []byte) string {
+	lower := make([]byte, len(name))
+	for i, b := range name {
+		lower[i] = resp.Lower(b)
+	}
+	return string(lower)
+}
 
 // clip returns at most n bytes of b for an error message: as far as a C string goes.
 func clip(b []byte, n int) string {

@@ -541,6 +541,8 @@ var commandTests = []struct {
 		"CONFIG SET timeout 0", "+OK",
 		"CONFIG SET databases 3", "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
 		"CONFIG SET protected-mode x", "-ERR CONFIG SET failed (possibly related to argument 'protected-mode') - argument must be 'yes' or 'no'",
+		"CONFIG SET maxclıents 5", "-ERR Unknown option or number of arguments for CONFIG SET - 'maxclıents'",
+		"CONFIG SET maxclİents 5", "-ERR Unknown option or number of arguments for CONFIG SET - 'maxclİents'",
 		"CONFIG SET nothing 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nothing'",
 		"CONFIG SET timeout 0 foo", "-ERR syntax error",
 		"CONFIG SET timeout", "-ERR wrong number of arguments for 'config|set' command",

@@ -284,7 +284,7 @@ func (cfg *config) set(args [][]byte) error {
 	table := cfg.settings()
 	seen := make(map[string]bool)
 	for ; len(args) > 0; args = args[2:] {
-		name, value := strings.ToLower(string(args[0])), string(args[1])
+		name, value := folded(args[0]), string(args[1])
 		i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
 		if i < 0 {
 			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", clip(args[0], len(args[0])))

@@ -147,7 +147,7 @@ func commandListCommand(c *client, args [][]byte) {
 	case filter && resp.Is(args[3], "PATTERN"):
 		wanted = func(cmd *command) bool { return match(args[4], []byte(cmd.name), true) }
 	case filter && resp.Is(args[3], "ACLCAT"):
-		wanted = func(cmd *command) bool { return cmd.isIn(strings.ToLower(string(args[4]))) }
+		wanted = func(cmd *command) bool { return cmd.isIn(folded(args[4])) }
 	case filter && resp.Is(args[3], "MODULE"):
 		wanted = func(*command) bool { return false }
 	default:
@@ -206,7 +206,7 @@ func (s *server) described(names [][]byte) (list []*command) {
 		return slices.Clone(s.commands)
 	}
 	for _, name := range names {
-		cmd := s.byName[strings.ToLower(string(name))]
+		cmd := s.byName[folded(name)]
 		if cmd != nil && cmd.flags == "hidden" {
 			cmd = nil
 		}

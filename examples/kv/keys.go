@@ -81,17 +81,17 @@ func pexpireatCommand(c *client, args [][]byte) { c.expire("pexpireat", pxat, ar
 // with NX only if there is none, with XX only if there is one, with GT and LT only to
 // a later or an earlier one. Never, which is 0, is later than any time.
 var expireConditions = map[string]func(before, when int64) bool{
-	"NX": func(before, _ int64) bool { return before == 0 },
-	"XX": func(before, _ int64) bool { return before != 0 },
-	"GT": func(before, when int64) bool { return before != 0 && when > before },
-	"LT": func(before, when int64) bool { return before == 0 || when < before },
+	"nx": func(before, _ int64) bool { return before == 0 },
+	"xx": func(before, _ int64) bool { return before != 0 },
+	"gt": func(before, when int64) bool { return before != 0 && when > before },
+	"lt": func(before, when int64) bool { return before == 0 || when < before },
 }
 
 // expire sets the time at which a key expires, if all conditions are met.
 func (c *client) expire(command string, form *timeForm, args [][]byte) {
 	given := make(map[string]bool)
 	for _, arg := range args[3:] {
-		name := upper(string(arg))
+		name := folded(arg)
 		if expireConditions[name] == nil {
 			c.out.Error("ERR Unsupported option " + clip(arg, len(arg)))
 			return
@@ -99,10 +99,10 @@ func (c *client) expire(command string, form *timeForm, args [][]byte) {
 		given[name] = true
 	}
 	switch {
-	case given["NX"] && len(given) > 1:
+	case given["nx"] && len(given) > 1:
 		c.out.Error("ERR NX and XX, GT or LT options at the same time are not compatible")
 		return
-	case given["GT"] && given["LT"]:
+	case given["gt"] && given["lt"]:
 		c.out.Error("ERR GT and LT options at the same time are not compatible")
 		return
 	}
