@@ -161,20 +161,17 @@ func (d *DB) addChunk(size int) (number int) {
 	return len(d.chunks) - 1
 }
 
-// free gives a record back, with the value that it has elsewhere.
+// free gives back a record, with the value that it has elsewhere, and the chunk if it
+// was the last one there.
 func (d *DB) free(at Ref) {
 	r := d.record(at)
 	d.dropBig(r)
 	r.setTag(freed)
-	d.vacate(at, r.size())
-}
 
-// vacate counts a record out of its chunk, and gives back a chunk without any.
-func (d *DB) vacate(at Ref, size int) {
 	number := int(at >> 32)
 	c := &d.chunks[number]
-	c.live -= size
-	d.live -= size
+	c.live -= r.size()
+	d.live -= r.size()
 
 	switch {
 	case c.live > 0:
@@ -208,7 +205,7 @@ func (d *DB) compact(size int) {
 		r := d.record(at)
 		size := r.size()
 		if r.tag() != freed {
-			d.move(at, r)
+			d.move(r)
 		}
 		d.emptied += size
 		budget -= size
@@ -228,18 +225,12 @@ func (d *DB) worst() (number int) {
 }
 
 // move copies a record to the current chunk and makes everything refer to it there.
-func (d *DB) move(at Ref, r record) {
-	h := d.hash(r.key())
-	prev, _ := d.find(h, r.key())
-
+func (d *DB) move(r record) {
+	p := d.find(r.key())
 	to := d.alloc(r.size())
 	copy(d.record(to), r[:r.size()])
-	d.link(h, prev, to)
-	if i := r.expiry(); i != 0 {
-		d.expiryAt(i).at = to
-	}
-	r.setTag(freed)
-	d.vacate(at, r.size())
+	r.setTag(0) // a big value is the copy's now
+	d.replace(p, to)
 }
 
 // The expiry table. Entries are numbered from 1, for 0 to mean none.
@@ -277,13 +268,5 @@ func (d *DB) dropExpiry(i uint32) {
 	if pages := len(d.expires); d.expiring <= (pages-2)*pageExpiries {
 		d.expires[pages-1] = nil
 		d.expires = d.expires[:pages-1]
-	}
-}
-
-// moveExpiry gives the entry of one record to another of the same key.
-func (d *DB) moveExpiry(from, to Ref) {
-	if i := d.record(from).expiry(); i != 0 {
-		d.expiryAt(i).at = to
-		d.record(to).setExpiry(i)
 	}
 }

@@ -147,7 +147,7 @@ func (d *DB) put(p Position, key []byte, value Value, when int64) {
 	at := p.at
 	size := recordSize(len(key), len(value.bytes))
 	if at == 0 || !d.fits(at, size) {
-		at = d.place(p.hash, p.prev, at, key, size)
+		at = d.place(p, key, size)
 	}
 	d.store(at, value)
 	if when != KeepTTL {
@@ -198,8 +198,7 @@ func (d *DB) Rename(from, to []byte) bool {
 		d.scratch = append(d.scratch[:0], value...)
 		value = d.scratch
 	}
-	p := d.Seek(from)
-	d.remove(p.hash, p.prev, p.at)
+	d.remove(d.Seek(from))
 	d.put(d.Seek(to), to, Value{value, len(value) >= big}, when)
 	return true
 }
@@ -213,7 +212,7 @@ func (d *DB) Delete(key []byte) bool {
 	if d.Log != nil {
 		d.Log.Delete(key)
 	}
-	d.remove(p.hash, p.prev, p.at)
+	d.remove(p)
 	return true
 }
 
@@ -312,10 +311,7 @@ func (d *DB) Sweep() (more bool) {
 		}
 
 		// The last entry takes the place of this one, so swept stays.
-		key := d.record(e.at).key()
-		h := d.hash(key)
-		prev, at := d.find(h, key)
-		d.removeExpired(h, prev, at)
+		d.removeExpired(d.find(d.Key(e.at)))
 		if removed++; removed == removals {
 			return true
 		}
@@ -350,25 +346,25 @@ type Position struct {
 
 // Seek looks for key. One whose time has come is removed and not found.
 func (d *DB) Seek(key []byte) Position {
-	h := d.hash(key)
-	prev, at := d.find(h, key)
-	if at != 0 && d.isExpired(d.record(at)) {
-		d.removeExpired(h, prev, at)
-		prev, at = 0, 0
+	p := d.find(key)
+	if p.at != 0 && d.isExpired(d.record(p.at)) {
+		d.removeExpired(p)
+		return Position{hash: p.hash}
 	}
-	return Position{h, prev, at}
+	return p
 }
 
-// find returns the record of key, and the one before it in the same bucket.
-func (d *DB) find(h uint64, key []byte) (prev, at Ref) {
-	for at = *d.slot(d.bucket(h)); at != 0; {
-		r := d.record(at)
+// find is Seek for a key whose time may have come.
+func (d *DB) find(key []byte) Position {
+	p := Position{hash: d.hash(key)}
+	for p.at = *d.slot(d.bucket(p.hash)); p.at != 0; {
+		r := d.record(p.at)
 		if string(r.key()) == string(key) {
-			return prev, at
+			return p
 		}
-		prev, at = at, r.next()
+		p.prev, p.at = p.at, r.next()
 	}
-	return 0, 0
+	return Position{hash: p.hash}
 }
 
 // isExpired reports whether the time of a record has come.
@@ -465,33 +461,33 @@ func (d *DB) Random() (key []byte, ok bool) {
 	return nil, false
 }
 
-// link makes what follows prev in the bucket of h, or begins it, be at.
-func (d *DB) link(h uint64, prev, at Ref) {
-	if prev == 0 {
-		*d.slot(d.bucket(h)) = at
+// link makes at follow what is before a position in its bucket, or begin that.
+func (d *DB) link(p Position, at Ref) {
+	if p.prev == 0 {
+		*d.slot(d.bucket(p.hash)) = at
 	} else {
-		d.record(prev).setNext(at)
+		d.record(p.prev).setNext(at)
 	}
 }
 
-// place makes room for a record of key, new if old is 0, and otherwise in old's
-// place in the index.
-func (d *DB) place(h uint64, prev, old Ref, key []byte, size int) Ref {
-	at := d.alloc(size)
-	r := d.record(at)
-	r.init(size, key)
+// push puts a record at the beginning of a bucket.
+func (d *DB) push(bucket uint64, at Ref) {
+	head := d.slot(bucket)
+	d.record(at).setNext(*head)
+	*head = at
+}
 
-	if old != 0 {
-		r.setNext(d.record(old).next())
-		d.link(h, prev, at)
-		d.moveExpiry(old, at)
-		d.free(old)
+// place makes room for a record of key, a new one or in the place of the one that
+// is there.
+func (d *DB) place(p Position, key []byte, size int) Ref {
+	at := d.alloc(size)
+	d.record(at).init(size, key)
+	if p.at != 0 {
+		d.replace(p, at)
 		return at
 	}
 
-	head := d.slot(d.bucket(h))
-	r.setNext(*head)
-	*head = at
+	d.push(d.bucket(p.hash), at)
 	d.count++
 	if uint64(d.count) > d.buckets {
 		d.split()
@@ -499,13 +495,26 @@ func (d *DB) place(h uint64, prev, old Ref, key []byte, size int) Ref {
 	return at
 }
 
+// replace makes everything refer to the record at to instead of the one that is
+// there, and gives that back.
+func (d *DB) replace(p Position, to Ref) {
+	old, r := d.record(p.at), d.record(to)
+	r.setNext(old.next())
+	d.link(p, to)
+	if i := old.expiry(); i != 0 {
+		d.expiryAt(i).at = to
+		r.setExpiry(i)
+	}
+	d.free(p.at)
+}
+
 // remove takes a record out of everything.
-func (d *DB) remove(h uint64, prev, at Ref) {
-	r := d.record(at)
+func (d *DB) remove(p Position) {
+	r := d.record(p.at)
 	size := r.size()
-	d.link(h, prev, r.next())
-	d.setExpiry(at, 0)
-	d.free(at)
+	d.link(p, r.next())
+	d.setExpiry(p.at, 0)
+	d.free(p.at)
 
 	// Buckets go away at half the number at which they came, two for each key,
 	// as the number of keys allows for two buckets less.
@@ -518,11 +527,11 @@ func (d *DB) remove(h uint64, prev, at Ref) {
 	d.compact(size)
 }
 
-func (d *DB) removeExpired(h uint64, prev, at Ref) {
+func (d *DB) removeExpired(p Position) {
 	if d.Log != nil {
-		d.Log.Delete(d.Key(at))
+		d.Log.Delete(d.Key(p.at))
 	}
-	d.remove(h, prev, at)
+	d.remove(p)
 	d.Expired++
 }
 
