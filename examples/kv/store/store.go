@@ -470,9 +470,9 @@ func (d *DB) link(p Position, at Ref) {
 	}
 }
 
-// push puts a record at the beginning of a bucket.
-func (d *DB) push(bucket uint64, at Ref) {
-	head := d.slot(bucket)
+// push puts a record at the beginning of the bucket of a hash.
+func (d *DB) push(hash uint64, at Ref) {
+	head := d.slot(d.bucket(hash))
 	d.record(at).setNext(*head)
 	*head = at
 }
@@ -487,7 +487,7 @@ func (d *DB) place(p Position, key []byte, size int) Ref {
 		return at
 	}
 
-	d.push(d.bucket(p.hash), at)
+	d.push(p.hash, at)
 	d.count++
 	if uint64(d.count) > d.buckets {
 		d.split()
@@ -549,46 +549,32 @@ func (d *DB) split() {
 		d.pages[0] = append(d.pages[0], make([]Ref, added)...)
 	}
 
-	var stay, move Ref
-	at := *d.slot(added & (d.mask >> 1))
-	for at != 0 {
-		r := d.record(at)
-		next := r.next()
-		if d.hash(r.key())&d.mask == added {
-			r.setNext(move)
-			move = at
-		} else {
-			r.setNext(stay)
-			stay = at
-		}
-		at = next
-	}
-	*d.slot(added & (d.mask >> 1)) = stay
-	*d.slot(added) = move
+	d.rehash(added & (d.mask >> 1))
 }
 
 // merge takes the last bucket away, and moves its records to where they were
 // before it came.
 func (d *DB) merge() {
-	last := d.buckets - 1
-	at := *d.slot(last)
-	*d.slot(last) = 0
 	d.buckets--
-
-	into := d.slot(last & (d.mask >> 1))
-	for at != 0 {
-		r := d.record(at)
-		next := r.next()
-		r.setNext(*into)
-		*into = at
-		at = next
-	}
-
+	d.rehash(d.buckets)
 	if d.buckets == d.mask>>1+1 {
 		d.mask >>= 1
 	}
 	if pages := len(d.pages); pages > 1 && d.buckets <= uint64(pages-1)*pageSlots {
 		d.pages[pages-1] = nil
 		d.pages = d.pages[:pages-1]
+	}
+}
+
+// rehash moves each record of a bucket to the one that it belongs to now.
+func (d *DB) rehash(bucket uint64) {
+	head := d.slot(bucket)
+	at := *head
+	*head = 0
+	for at != 0 {
+		r := d.record(at)
+		next := r.next()
+		d.push(d.hash(r.key()), at)
+		at = next
 	}
 }
