@@ -4,6 +4,7 @@ package store
 
 import (
 	"hash/maphash"
+	"iter"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -369,8 +370,8 @@ func (d *DB) find(key []byte) Position {
 
 // isExpired reports whether the time of a record has come.
 func (d *DB) isExpired(r record) bool {
-	i := r.expiry()
-	return i != 0 && d.Now > d.expiryAt(i).when
+	when := d.when(r)
+	return when != 0 && d.Now > when
 }
 
 // Key returns the key of a record. It may be neither changed nor kept.
@@ -380,21 +381,24 @@ func (d *DB) Key(at Ref) []byte { return d.record(at).key() }
 func (d *DB) All() []Ref {
 	refs := make([]Ref, 0, d.count)
 	for b := range d.buckets {
-		refs = d.chain(b, refs)
-	}
-	return d.unexpired(refs)
-}
-
-func (d *DB) unexpired(refs []Ref) []Ref {
-	return slices.DeleteFunc(refs, func(at Ref) bool { return d.isExpired(d.record(at)) })
-}
-
-// chain appends the records of a bucket to refs.
-func (d *DB) chain(bucket uint64, refs []Ref) []Ref {
-	for at := *d.slot(bucket); at != 0; at = d.record(at).next() {
-		refs = append(refs, at)
+		for at := range d.chain(b) {
+			if !d.isExpired(d.record(at)) {
+				refs = append(refs, at)
+			}
+		}
 	}
 	return refs
+}
+
+// chain goes through the records of a bucket.
+func (d *DB) chain(bucket uint64) iter.Seq[Ref] {
+	return func(yield func(Ref) bool) {
+		for at := *d.slot(bucket); at != 0; at = d.record(at).next() {
+			if !yield(at) {
+				return
+			}
+		}
+	}
 }
 
 // Scan returns records from a cursor on, a bucket more than would make count, and
@@ -410,32 +414,24 @@ func (d *DB) chain(bucket uint64, refs []Ref) []Ref {
 // reversed, and so a small number. (Redis's dictScan is the same idea.)
 func (d *DB) Scan(cursor uint64, count int) (next uint64, refs []Ref) {
 	for looks := 10 * count; looks > 0 && len(refs) < count; looks-- {
-		bucket, bits := d.bucket(cursor), bits.Len64(d.mask)
+		bucket, width := d.bucket(cursor), bits.Len64(d.mask)
 		if low := cursor & (d.mask >> 1); low+d.mask>>1+1 >= d.buckets {
-			bits-- // that bucket is not split yet
+			width-- // that bucket is not split yet
 		}
 
-		begin := len(refs)
-		refs = d.chain(bucket, refs)
-		refs = append(refs[:begin], d.notBefore(cursor, refs[begin:])...)
+		for at := range d.chain(bucket) {
+			seen := bits.Reverse64(d.hash(d.Key(at))) < bits.Reverse64(cursor) // in a bucket that was merged meanwhile
+			if !seen {
+				refs = append(refs, at)
+			}
+		}
 
-		cursor = after(cursor, bits)
+		cursor = after(cursor, width)
 		if cursor == 0 {
 			break
 		}
 	}
-	return cursor, d.unexpired(refs)
-}
-
-// notBefore keeps those of the records that a scan has not come to yet. In a
-// bucket that was merged meanwhile there are others.
-func (d *DB) notBefore(cursor uint64, refs []Ref) []Ref {
-	if cursor == 0 {
-		return refs
-	}
-	return slices.DeleteFunc(refs, func(at Ref) bool {
-		return bits.Reverse64(d.hash(d.record(at).key())) < bits.Reverse64(cursor)
-	})
+	return cursor, slices.DeleteFunc(refs, func(at Ref) bool { return d.isExpired(d.record(at)) })
 }
 
 // after returns the first hash behind those that agree with h in its lowest n
@@ -449,7 +445,7 @@ func after(h uint64, n int) uint64 {
 // bucket, so those that share a bucket are less likely.
 func (d *DB) Random() (key []byte, ok bool) {
 	for d.count > 0 {
-		refs := d.chain(rand.Uint64N(d.buckets), nil)
+		refs := slices.Collect(d.chain(rand.Uint64N(d.buckets)))
 		if len(refs) == 0 {
 			continue
 		}
