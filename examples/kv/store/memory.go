@@ -43,6 +43,7 @@ func (r record) expiry() uint32     { return order.Uint32(r[12:]) }
 func (r record) setExpiry(i uint32) { order.PutUint32(r[12:], i) }
 func (r record) keyLen() int        { return int(order.Uint32(r[16:])) }
 func (r record) key() []byte        { return r[headerSize : headerSize+r.keyLen()] }
+func (r record) room() []byte       { return r[headerSize+r.keyLen():] } // for the value, and more
 func (r record) tag() uint32        { return order.Uint32(r[20:]) }
 func (r record) setTag(t uint32)    { order.PutUint32(r[20:], t) }
 
@@ -74,7 +75,7 @@ func (d *DB) fits(at Ref, size int) bool {
 
 func (d *DB) value(r record) []byte {
 	tag := r.tag()
-	room := r[headerSize+r.keyLen():]
+	room := r.room()
 	if tag&isBig != 0 {
 		return d.big[order.Uint32(room)]
 	}
@@ -84,17 +85,17 @@ func (d *DB) value(r record) []byte {
 // store writes the value of a record that has room for it.
 func (d *DB) store(at Ref, value Value) {
 	r := d.record(at)
-	room := r[headerSize+r.keyLen():]
+	d.dropBig(r)
 	if len(value.bytes) < big {
-		d.dropBig(r)
-		r.setTag(uint32(copy(room, value.bytes)))
+		r.setTag(uint32(copy(r.room(), value.bytes)))
 		return
 	}
 	if !value.own {
-		value.bytes = bytes.Clone(value.bytes) // before the old one is dropped: it may be that
+		value.bytes = bytes.Clone(value.bytes)
 	}
-	d.dropBig(r)
-	order.PutUint32(room, d.addBig(value.bytes))
+	d.bigBytes += cap(value.bytes)
+	d.most = max(d.most, d.Values())
+	order.PutUint32(r.room(), uint32(insert(&d.big, &d.bigFree, value.bytes)))
 	r.setTag(isBig)
 }
 
@@ -108,26 +109,26 @@ func (d *DB) Dumped() (n int64) {
 	return n
 }
 
-func (d *DB) addBig(value []byte) (i uint32) {
-	d.bigBytes += cap(value)
-	d.most = max(d.most, d.Values())
-	if n := len(d.bigFree); n > 0 {
-		i, d.bigFree = d.bigFree[n-1], d.bigFree[:n-1]
-		d.big[i] = value
-		return i
-	}
-	d.big = append(d.big, value)
-	return uint32(len(d.big) - 1)
-}
-
 func (d *DB) dropBig(r record) {
 	if r.tag()&isBig == 0 {
 		return
 	}
-	i := order.Uint32(r[headerSize+r.keyLen():])
+	i := order.Uint32(r.room())
 	d.bigBytes -= cap(d.big[i])
 	d.big[i] = nil
-	d.bigFree = append(d.bigFree, i)
+	d.bigFree = append(d.bigFree, int(i))
+}
+
+// insert puts x in a place of list that is vacant, or behind the last, and returns its
+// number.
+func insert[T any](list *[]T, vacant *[]int, x T) (number int) {
+	if n := len(*vacant); n > 0 {
+		number, *vacant = (*vacant)[n-1], (*vacant)[:n-1]
+		(*list)[number] = x
+		return number
+	}
+	*list = append(*list, x)
+	return len(*list) - 1
 }
 
 // The chunks.
@@ -137,7 +138,10 @@ func (d *DB) dropBig(r record) {
 func (d *DB) alloc(size int) Ref {
 	c := &d.chunks[d.current]
 	if len(c.mem)-c.used < size {
-		d.current = d.addChunk(max(size, chunkSize))
+		fresh := chunk{mem: make([]byte, max(size, chunkSize))}
+		d.total += len(fresh.mem)
+		d.most = max(d.most, d.Values())
+		d.current = insert(&d.chunks, &d.vacant, fresh)
 		c = &d.chunks[d.current]
 	}
 
@@ -146,19 +150,6 @@ func (d *DB) alloc(size int) Ref {
 	c.live += size
 	d.live += size
 	return at
-}
-
-func (d *DB) addChunk(size int) (number int) {
-	d.total += size
-	d.most = max(d.most, d.Values())
-	fresh := chunk{mem: make([]byte, size)}
-	if n := len(d.vacant); n > 0 {
-		number, d.vacant = d.vacant[n-1], d.vacant[:n-1]
-		d.chunks[number] = fresh
-		return number
-	}
-	d.chunks = append(d.chunks, fresh)
-	return len(d.chunks) - 1
 }
 
 // free gives back a record, with the value that it has elsewhere, and the chunk if it

@@ -64,7 +64,7 @@ type DB struct {
 	swept    int        // where the sweep goes on
 
 	big      [][]byte // values that do not stand in their record
-	bigFree  []uint32 // numbers in big that are not in use
+	bigFree  []int    // numbers in big that are not in use
 	bigBytes int
 	most     int    // bytes of values at some time, see Shrunk
 	scratch  []byte // to make a value in
