@@ -2,7 +2,6 @@ package resp
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 )
 
@@ -46,7 +45,6 @@ type Parser struct {
 	missing int    // how many arguments are still to come; 0 between two commands
 	bulk    int    // length of the argument being read; -1 before its "$" line
 	big     []byte // that argument, if it is a big one
-	own     []int  // which of Args have buffers of their own
 	bytes   int    // in Args
 
 	held int    // Args[:held] do not point into the input any more
@@ -92,18 +90,12 @@ func (p *Parser) Reset() {
 	if cap(p.Args) > 64 {
 		p.Args = nil
 	}
-	p.own, p.hold, p.bytes, p.held = nil, nil, 0, 0
+	p.hold, p.bytes, p.held = nil, 0, 0
 }
 
 // Own reports whether Args[i] stands in a buffer that nobody else uses: the caller
 // may keep it instead of a copy.
-func (p *Parser) Own(i int) bool {
-	if len(p.own) == 0 {
-		return false
-	}
-	_, found := slices.BinarySearch(p.own, i)
-	return found
-}
+func (p *Parser) Own(i int) bool { return i < len(p.Args) && len(p.Args[i]) >= BigArg }
 
 // Size returns how many bytes an incomplete command holds, those included that say
 // where an argument stands: there may be a million empty ones.
@@ -160,7 +152,6 @@ func (p *Parser) parseArg(buf []byte) (n int, err error) {
 	if len(p.big) < p.bulk || len(rest) < 2 {
 		return n, nil
 	}
-	p.own = append(p.own, len(p.Args))
 	p.add(p.big)
 	return n + 2, nil
 }
@@ -276,7 +267,7 @@ func (p *Parser) split(line []byte) bool {
 			return false
 		}
 		if len(word) >= BigArg {
-			word, p.own = bytes.Clone(word), append(p.own, len(p.Args))
+			word = bytes.Clone(word)
 		}
 		p.Args = append(p.Args, word)
 		line = rest

@@ -276,8 +276,8 @@ func TestResetLetsGoOfTheCommand(t *testing.T) {
 		input = input[n:]
 	}
 	p := &f.req
-	if len(f.got) != 2 || p.big != nil || p.hold != nil || p.own != nil || cap(p.Args) > 64 {
-		t.Errorf("%d commands; argument %d, held %d, own %d, room for %d", len(f.got), cap(p.big), cap(p.hold), cap(p.own), cap(p.Args))
+	if len(f.got) != 2 || p.big != nil || p.hold != nil || cap(p.Args) > 64 {
+		t.Errorf("%d commands; argument %d, held %d, room for %d", len(f.got), cap(p.big), cap(p.hold), cap(p.Args))
 	}
 	for _, arg := range p.Args[:cap(p.Args)] {
 		if arg != nil {
