@@ -22,13 +22,10 @@ func ParseInt(b []byte) (n int64, ok bool) {
 		u = u*10 + uint64(d-'0')
 	}
 
-	switch {
-	case negative && u <= -math.MinInt64:
-		return -int64(u), true
-	case !negative && u <= math.MaxInt64:
-		return int64(u), true
+	if negative {
+		return -int64(u), u <= -math.MinInt64
 	}
-	return 0, false
+	return int64(u), u <= math.MaxInt64
 }
 
 // Is reports whether arg is word, whichever of them is in capitals.
