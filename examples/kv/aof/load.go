@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"github.com/aeloop/ae/examples/internal/resp"
 )
@@ -20,12 +21,13 @@ import (
 //   - Anything else is damage. To go on behind it, or to drop what is there, is not
 //     for a program to decide: it is refused, and the offset reported.
 type loader struct {
+	*File
 	r     *bufio.Reader
-	size  int64 // of the file
+	end   int64 // of the file
 	at    int64 // how far it is read
 	args  [][]byte
+	mem   []byte     // where they stand
 	multi [][][]byte // the commands since MULTI, or nil
-	cmds  Commands
 }
 
 // errShort means that the file ends here and should not.
@@ -39,41 +41,34 @@ func (f *File) load() (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	l := &loader{
-		r:    bufio.NewReaderSize(f.file, 1<<20),
-		size: info.Size(),
-		cmds: f.cfg.Commands,
-	}
+	l := &loader{File: f, r: bufio.NewReaderSize(f.file, 1<<20), end: info.Size()}
 
 	whole := int64(0) // how far there is nothing but whole commands
-	for err == nil && l.at < l.size {
+	for err == nil && l.at < l.end {
 		at := l.at
 		if err = l.read(); err == nil {
 			err = l.execute()
 		}
-		switch {
-		case err == errShort && l.hasCommandBehind(f.file, at):
-			return 0, corrupt(f.cfg.Path, at, errors.New("a length in it goes beyond commands that follow"))
-		case err != nil && err != errShort:
-			return 0, corrupt(f.cfg.Path, at, err)
-		case err == nil && l.multi == nil:
+		if err == errShort && l.hasCommandBehind(at) {
+			err = errors.New("a length in it goes beyond commands that follow")
+		}
+		if err != nil && err != errShort {
+			return 0, fmt.Errorf("%s is corrupt: the command at byte %d: %w", f.cfg.Path, at, err)
+		}
+		if err == nil && l.multi == nil {
 			whole = l.at
 		}
 	}
-	if whole == l.size {
-		return l.size, nil
+	if whole == l.end {
+		return whole, nil
 	}
 
 	f.cfg.Logger.Warn("the append-only file ends in the middle of a command, which is cut off",
-		"file", f.cfg.Path, "offset", whole, "bytes", l.size-whole)
+		"file", f.cfg.Path, "offset", whole, "bytes", l.end-whole)
 	if err := f.file.Truncate(whole); err != nil {
 		return 0, err
 	}
 	return whole, f.file.Sync()
-}
-
-func corrupt(path string, at int64, why error) error {
-	return fmt.Errorf("%s is corrupt: the command at byte %d: %w", path, at, why)
 }
 
 // read reads one command into args.
@@ -86,84 +81,68 @@ func (l *loader) read() error {
 		return errors.New("it is empty")
 	}
 
-	l.args = slices.Grow(l.args[:0], min(n, 1024))
+	l.args, l.mem = l.args[:0], l.mem[:0]
+	if cap(l.mem) > 64<<10 {
+		l.mem = nil // it was a lot
+	}
 	for range n {
-		arg, err := l.argument()
-		if err != nil {
+		if err := l.argument(); err != nil {
 			return err
 		}
-		l.args = append(l.args, arg)
 	}
 	return nil
 }
 
-// header reads a line of kind and a number.
-func (l *loader) header(kind byte, limit int) (n int, err error) {
+// header reads a line of kind and a number. One that the file ends in the middle of
+// has to be the beginning of a good one.
+func (l *loader) header(kind byte, limit uint64) (n int, err error) {
 	line, err := l.r.ReadSlice('\n')
 	l.at += int64(len(line))
-	if err != nil && err != io.EOF {
-		return 0, errors.New("a line in it is too long")
-	}
-
 	text, ended := bytes.CutSuffix(line, []byte("\r\n"))
-	if !ended && err == io.EOF {
+	if err == io.EOF {
 		text = bytes.TrimSuffix(line, []byte("\r"))
-	} else if !ended {
-		return 0, errors.New("a line in it does not end in CR LF")
 	}
-	if len(text) > 0 && text[0] != kind {
-		return 0, fmt.Errorf("there is %q where %q should be", text[0], kind)
-	}
-	for i, b := range text {
-		if i > 0 && (b < '0' || b > '9' || i > len("512000000")) {
-			return 0, errors.New("a length in it is no number, or too large")
-		}
-		if i > 0 {
-			n = 10*n + int(b-'0')
-		}
-	}
+	number, notNumber := strconv.ParseUint(string(text[min(1, len(text)):]), 10, 64)
 
 	switch {
+	case err != nil && err != io.EOF:
+		return 0, errors.New("a line in it is too long")
+	case err == nil && !ended:
+		return 0, errors.New("a line in it does not end in CR LF")
+	case len(text) > 0 && text[0] != kind:
+		return 0, fmt.Errorf("there is %q where %q should be", text[0], kind)
+	case len(text) > 1 && (notNumber != nil || number > limit):
+		return 0, errors.New("a length in it is no number, or too large")
 	case !ended:
 		return 0, errShort
 	case len(text) < 2:
 		return 0, errors.New("a length in it is missing")
-	case n > limit:
-		return 0, errors.New("a length in it is no number, or too large")
 	}
-	return n, nil
+	return int(number), nil
 }
 
-// argument reads one argument. Its memory is used again for the next command, unless
-// it is a lot.
-func (l *loader) argument() ([]byte, error) {
+// argument reads one more argument into args.
+func (l *loader) argument() error {
 	n, err := l.header('$', resp.MaxBulk)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if l.size-l.at < int64(n)+2 {
-		return nil, errShort
+	if l.end-l.at < int64(n)+2 {
+		return errShort
 	}
 
-	arg := l.room(n + 2)
+	start := len(l.mem)
+	l.mem = slices.Grow(l.mem, n+2)[:start+n+2] // the arguments before do not move
+	arg := l.mem[start:]
 	if _, err := io.ReadFull(l.r, arg); err != nil {
-		return nil, err
+		return err
 	}
 	l.at += int64(len(arg))
 	if string(arg[n:]) != "\r\n" {
-		return nil, errors.New("an argument in it does not end where its length says")
+		return errors.New("an argument in it does not end where its length says")
 	}
-	return arg[:n], nil
-}
-
-func (l *loader) room(n int) []byte {
-	const keep = 64 << 10
-	if i := len(l.args); n <= keep && i < cap(l.args) {
-		if old := l.args[: i+1 : i+1][i]; cap(old) <= keep {
-			return slices.Grow(old[:0], n)[:n]
-		}
-	}
-	return make([]byte, n)
+	l.args = append(l.args, arg[:n:n])
+	return nil
 }
 
 // execute executes the command in args, or keeps it until EXEC.
@@ -172,57 +151,46 @@ func (l *loader) execute() error {
 	switch {
 	case resp.Is(name, "MULTI") && l.multi == nil:
 		l.multi = [][][]byte{}
+		return nil
 	case resp.Is(name, "EXEC") && l.multi != nil:
 		queue := l.multi
 		l.multi = nil
 		for _, args := range queue {
-			if err := l.call(args); err != nil {
+			if err := l.cfg.Commands.Execute(args); err != nil {
 				return err
 			}
 		}
-	case l.multi != nil:
-		if err := l.cmds.Check(l.args); err != nil {
-			return err // now: if this was an EXEC, there may be no other
-		}
-		args := make([][]byte, 0, len(l.args))
-		for _, arg := range l.args {
-			args = append(args, slices.Clone(arg))
-		}
-		l.multi = append(l.multi, args)
-	default:
-		return l.call(l.args)
+		return nil
 	}
-	return nil
-}
 
-func (l *loader) call(args [][]byte) error {
-	if err := l.cmds.Check(args); err != nil {
-		return err
+	if err := l.cfg.Commands.Check(l.args); err != nil {
+		return err // now, in a MULTI too: if this was an EXEC, there may be no other
 	}
-	return l.cmds.Execute(args)
+	if l.multi == nil {
+		return l.cfg.Commands.Execute(l.args)
+	}
+	l.multi = append(l.multi, l.args)
+	l.args, l.mem = nil, nil
+	return nil
 }
 
 // hasCommandBehind reports whether there is a command inside the one at offset at.
 // A length that was damaged can swallow everything behind it, which then looks
 // like a file that was cut off in a long argument. (An argument that really was,
 // and that has commands in it, is refused too: better ask once too often.)
-func (l *loader) hasCommandBehind(file io.ReaderAt, at int64) bool {
-	r := bufio.NewReader(io.NewSectionReader(file, at+1, l.size-at-1))
+func (l *loader) hasCommandBehind(at int64) bool {
+	r := bufio.NewReader(io.NewSectionReader(l.file, at+1, l.end-at-1))
 	var before [2]byte // how the last two lines began
 	for {
 		line, err := r.ReadSlice('\n')
-		if err != nil && err != bufio.ErrBufferFull {
+		switch {
+		case err == bufio.ErrBufferFull:
+			line = []byte{0} // a piece of something long
+		case err != nil:
 			return false
-		}
-		name := bytes.TrimSuffix(line, []byte("\r\n"))
-		if before == [2]byte{'*', '$'} && l.cmds.Known(name) {
+		case before == [2]byte{'*', '$'} && l.cfg.Commands.Known(bytes.TrimSuffix(line, []byte("\r\n"))):
 			return true
 		}
-
-		first := byte(0)
-		if len(line) > 0 && err == nil {
-			first = line[0]
-		}
-		before[0], before[1] = before[1], first
+		before[0], before[1] = before[1], line[0]
 	}
 }
