@@ -133,32 +133,25 @@ func Open(cfg Config) (*File, error) {
 	if f.file, err = openLocked(cfg.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND); err != nil {
 		return nil, err
 	}
-	os.Remove(f.temporary()) // left by a crash; it was not the file yet
-	if err := f.begin(); err != nil {
+	os.Remove(f.temporary())                 // left by a crash; it was not the file yet
+	if err = syncDir(cfg.Path); err == nil { // the file may be new
+		f.size, err = f.load()
+	}
+	if err != nil {
 		f.file.Close()
 		return nil, err
 	}
-	return f, nil
-}
 
-func (f *File) begin() error {
-	if err := syncDir(f.cfg.Path); err != nil { // the file may be new
-		return err
-	}
-	var err error
-	if f.size, err = f.load(); err != nil {
-		return err
-	}
 	if err := f.compact(); err != nil {
-		f.cfg.Logger.Warn("the append-only file could not be compacted, and stays as it is", "file", f.cfg.Path, "error", err)
+		cfg.Logger.Warn("the append-only file could not be compacted, and stays as it is", "file", cfg.Path, "error", err)
 		if f.broken {
 			f.fail(err) // it could, but would the new one survive a power failure?
 		}
 	}
-	for i, db := range f.cfg.DBs {
+	for i, db := range cfg.DBs {
 		db.Log = changes{f, i}
 	}
-	return nil
+	return f, nil
 }
 
 // openLocked opens a regular file that no other process has open in this way:
@@ -275,21 +268,18 @@ func (c changes) add(args ...[]byte) {
 // Save writes what has changed, before the loop sleeps and before the replies are
 // sent. It returns false if these have to wait, because a sync is under way.
 func (f *File) Save() (done bool) {
-	if len(f.buf) > 0 && f.err == nil {
-		if f.hold() {
-			return false
-		}
-		f.writeOrFail()
+	if len(f.buf) == 0 || f.err != nil {
+		return true
 	}
-	return true
-}
-
-func (f *File) writeOrFail() {
+	if f.hold() {
+		return false
+	}
 	if err := f.write(); err != nil {
 		f.fail(err)
-		return
+	} else {
+		f.SyncLater()
 	}
-	f.SyncLater()
+	return true
 }
 
 // write writes buf, and with "always" syncs it.
