@@ -278,23 +278,16 @@ func (p *Parser) split(line []byte) bool {
 func unquote(word, line []byte) (whole, rest []byte, ok bool) {
 	quote := line[0]
 	for i := 1; i < len(line); i++ {
-		switch b := line[i]; {
-		case b == quote:
+		b := line[i]
+		if b == quote {
 			rest = line[i+1:]
 			return word, rest, len(rest) == 0 || bytes.IndexByte([]byte(" \t\n\v\f\r"), rest[0]) >= 0
-
-		case b == '\\' && quote == '"' && i+1 < len(line):
-			escaped, used := unescape(line[i+1:])
-			word = append(word, escaped)
-			i += used
-
-		case b == '\\' && quote == '\'' && i+1 < len(line) && line[i+1] == '\'':
-			word = append(word, '\'')
-			i++
-
-		default:
-			word = append(word, b)
 		}
+		if b == '\\' && i+1 < len(line) && (quote == '"' || line[i+1] == quote) {
+			escaped, used := unescape(line[i+1:])
+			b, i = escaped, i+used
+		}
+		word = append(word, b)
 	}
 	return nil, nil, false
 }
