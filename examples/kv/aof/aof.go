@@ -133,7 +133,8 @@ func Open(cfg Config) (*File, error) {
 	if f.file, err = openLocked(cfg.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND); err != nil {
 		return nil, err
 	}
-	os.Remove(f.temporary())                 // left by a crash; it was not the file yet
+	os.Remove(f.temporary()) // left by a crash; it was not the file yet
+
 	if err = syncDir(cfg.Path); err == nil { // the file may be new
 		f.size, err = f.load()
 	}

@@ -263,10 +263,9 @@ func (d *DB) Flush() {
 func (d *DB) Each(fn func(key, value []byte, when int64)) {
 	for _, c := range d.chunks {
 		for r := record(c.mem[:c.used]); len(r) > 0; r = r[r.size():] {
-			if r.tag() == freed {
-				continue
+			if r.tag() != freed {
+				fn(r.key(), d.value(r), d.when(r))
 			}
-			fn(r.key(), d.value(r), d.when(r))
 		}
 	}
 }
@@ -426,8 +425,7 @@ func (d *DB) Scan(cursor uint64, count int) (next uint64, refs []Ref) {
 			}
 		}
 
-		cursor = after(cursor, width)
-		if cursor == 0 {
+		if cursor = after(cursor, width); cursor == 0 {
 			break
 		}
 	}
