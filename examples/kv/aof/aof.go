@@ -457,8 +457,12 @@ func (f *File) Rewrite() error {
 	if err != nil {
 		return err
 	}
-	size := int64(0)
-	if err = reserve(next, f.needed()); err == nil {
+
+	size, needed := int64(0), int64(0)
+	for _, d := range f.cfg.DBs {
+		needed += d.Dumped()
+	}
+	if err = reserve(next, needed); err == nil { // for no half of it to be written in vain
 		size, err = f.dump(next)
 	}
 	if err == nil {
@@ -478,14 +482,6 @@ func (f *File) Rewrite() error {
 	err = syncDir(f.cfg.Path)
 	f.broken = err != nil
 	return err
-}
-
-// needed returns how many bytes dump will write at least, unless keys expire before.
-func (f *File) needed() (n int64) {
-	for _, d := range f.cfg.DBs {
-		n += d.Dumped()
-	}
-	return n
 }
 
 // dump writes the commands that make the data, and returns their length.
