@@ -458,7 +458,7 @@ func (f *File) Rewrite() error {
 		return err
 	}
 
-	size, needed := int64(0), int64(0)
+	size, needed := int64(0), int64(0) // needed at least, unless keys expire before
 	for _, d := range f.cfg.DBs {
 		needed += d.Dumped()
 	}
