@@ -335,3 +335,20 @@ func TestWhoSetsEverysecNeedNotWriteForItToSync(t *testing.T) {
 		r.until("it is synced", func() bool { return !r.dirty && !r.busy })
 	}
 }
+
+// Whoever is told of damage cuts the file off: it had better be damage.
+func TestAReadErrorIsNotDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "aof")
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600) // which cannot be read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteString("*1\r\n$7\r\nFLUSHDB\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	f := &File{cfg: Config{Path: path}, file: file}
+	if _, err := f.load(); !errors.Is(err, unix.EBADF) || strings.Contains(err.Error(), "corrupt") {
+		t.Errorf("said %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 
@@ -51,6 +52,9 @@ func (f *File) load() (size int64, err error) {
 		}
 		if err == errShort && l.hasCommandBehind(at) {
 			err = errors.New("a length in it goes beyond commands that follow")
+		}
+		if failed := (*os.PathError)(nil); errors.As(err, &failed) {
+			return 0, err // of the disk: the file may be good
 		}
 		if err != nil && err != errShort {
 			return 0, fmt.Errorf("%s is corrupt: the command at byte %d: %w", f.cfg.Path, at, err)
@@ -105,8 +109,10 @@ func (l *loader) header(kind byte, limit uint64) (n int, err error) {
 	number, notNumber := strconv.ParseUint(string(text[min(1, len(text)):]), 10, 64)
 
 	switch {
-	case err != nil && err != io.EOF:
+	case err == bufio.ErrBufferFull:
 		return 0, errors.New("a line in it is too long")
+	case err != nil && err != io.EOF:
+		return 0, err
 	case err == nil && !ended:
 		return 0, errors.New("a line in it does not end in CR LF")
 	case len(text) > 0 && text[0] != kind:
