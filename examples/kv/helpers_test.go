@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
+	testutil.Waiting()
 	os.Exit(m.Run())
 }
 

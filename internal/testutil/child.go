@@ -2,6 +2,7 @@ package testutil
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -35,10 +36,19 @@ func Child(name string, do func()) {
 	children[name] = do
 }
 
+// Waiting is for the TestMain of a package whose parallel tests wait for most of the
+// time: four at once need no more than two processors. The command line goes first.
+func Waiting() {
+	if runtime.GOMAXPROCS(0) < 4 {
+		_ = flag.Set("test.parallel", "4")
+	}
+}
+
 // Main is for the TestMain of a package that has children.
 func Main(m *testing.M) {
 	name := os.Getenv(childVar)
 	if name == "" {
+		Waiting()
 		os.Exit(m.Run())
 	}
 	do := children[name]
