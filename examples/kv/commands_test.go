@@ -633,7 +633,7 @@ func TestCommandsReplyAsRedisDoes(t *testing.T) {
 func TestEveryCommandChecksItsArity(t *testing.T) {
 	s := startServer(t)
 	c := dial(t, s)
-	for _, cmd := range commandTable() {
+	for _, cmd := range commandTable {
 		name := strings.ReplaceAll(cmd.name, "|", " ")
 		if cmd.proc == nil || cmd.name == "post" || cmd.name == "host:" || cmd.name == "quit" {
 			continue
@@ -762,7 +762,7 @@ func TestCommandDescribesTheTable(t *testing.T) {
 
 	top, all := 0, 0
 	containers := make(map[string]bool) // each has a HELP too
-	for _, cmd := range commandTable() {
+	for _, cmd := range commandTable {
 		container, _, ok := strings.Cut(cmd.name, "|")
 		if cmd.name == "post" || cmd.name == "host:" {
 			continue

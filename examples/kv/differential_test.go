@@ -167,7 +167,7 @@ func TestInlineCommandsAreSplitAsByRedisServer(t *testing.T) {
 func TestCommandDescriptionsAreThoseOfRedisServer(t *testing.T) {
 	redis := dialTo(t, "unix", startRedis(t))
 	kv := dial(t, startServer(t))
-	for _, cmd := range commandTable() {
+	for _, cmd := range commandTable {
 		if cmd.name == "post" || cmd.name == "host:" || strings.HasPrefix(cmd.name, "client|set") || cmd.name == "function|flush" {
 			continue // no command, or not in every version
 		}

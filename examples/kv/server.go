@@ -103,7 +103,7 @@ func newServer(cfg *config) (*server, error) {
 
 		interrupted: make(chan struct{}),
 	}
-	s.addCommands(commandTable())
+	s.addCommands(commandTable)
 	for i := range s.dbs {
 		s.dbs[i] = store.New()
 		s.dbs[i].Index = i
