@@ -138,6 +138,9 @@ func insert[T any](list *[]T, vacant *[]int, x T) (number int) {
 func (d *DB) alloc(size int) Ref {
 	c := &d.chunks[d.current]
 	if len(c.mem)-c.used < size {
+		if d.current != 0 && c.live == 0 {
+			d.giveBack(d.current) // without a record there is nothing whose end would do it
+		}
 		fresh := chunk{mem: make([]byte, max(size, chunkSize))}
 		d.total += len(fresh.mem)
 		d.most = max(d.most, d.Values())
@@ -175,8 +178,12 @@ func (d *DB) free(at Ref) {
 	case number == d.victim:
 		d.victim = 0
 	}
-	d.total -= len(c.mem)
-	*c = chunk{}
+	d.giveBack(number)
+}
+
+func (d *DB) giveBack(number int) {
+	d.total -= len(d.chunks[number].mem)
+	d.chunks[number] = chunk{}
 	d.vacant = append(d.vacant, number)
 }
 

@@ -304,6 +304,23 @@ func TestAKeyLargerThanAChunkIsStoredAndGivenBack(t *testing.T) {
 	}
 }
 
+// The chunk that new records go to is kept when its last record goes, to be filled
+// again; a key too large for it must not leave it behind.
+func TestAnEmptyChunkIsNotLeftBehind(t *testing.T) {
+	d := New()
+	long := bytes.Repeat([]byte{'k'}, 2*chunkSize)
+	for range 10 {
+		for _, key := range [][]byte{[]byte("key"), long} {
+			d.Set(key, Copy([]byte("value")), 0)
+			d.Delete(key)
+			d.check(t)
+		}
+		if d.total != 0 {
+			t.Fatalf("%d bytes are held for nothing", d.total)
+		}
+	}
+}
+
 func TestAKeyLivesThroughItsLastMillisecond(t *testing.T) {
 	d := New()
 	d.Now = 1000
