@@ -116,8 +116,8 @@ type yesNo bool
 func (v *yesNo) String() string { return either(bool(*v), "yes", "no") }
 
 func (v *yesNo) Set(s string) error {
-	yes := strings.EqualFold(s, "yes")
-	if !yes && !strings.EqualFold(s, "no") {
+	yes := resp.Is([]byte(s), "yes")
+	if !yes && !resp.Is([]byte(s), "no") {
 		return errors.New("argument must be 'yes' or 'no'")
 	}
 	*v = yesNo(yes)
@@ -145,7 +145,7 @@ func (v choice[T]) String() string {
 }
 
 func (v choice[T]) Set(s string) error {
-	i := slices.Index(v.words, strings.ToLower(s))
+	i := slices.Index(v.words, folded([]byte(s)))
 	if i < 0 {
 		return errors.New("argument(s) must be one of the following: " + strings.Join(v.words, ", "))
 	}
@@ -190,7 +190,7 @@ var units = map[string]int64{"": 1, "b": 1, "k": 1e3, "kb": 1 << 10, "m": 1e6, "
 
 // parseSize reads a number of bytes: 100, 1k, 1kb.
 func parseSize(s string) (int64, error) {
-	s = strings.ToLower(s)
+	s = folded([]byte(s))
 	digits := strings.TrimRight(s, "bgkm")
 	factor, ok := units[s[len(digits):]]
 	n, err := strconv.ParseInt(digits, 10, 64)
@@ -230,8 +230,8 @@ func (v *outputLimits) Set(s string) error {
 		return settingError("Wrong number of arguments in buffer limit configuration.")
 	}
 	for ; len(fields) > 0; fields = fields[4:] {
-		class := slices.Index(classNames[:], strings.ToLower(fields[0]))
-		if strings.EqualFold(fields[0], "replica") {
+		class := slices.Index(classNames[:], folded([]byte(fields[0])))
+		if resp.Is([]byte(fields[0]), "replica") {
 			class = replicaClass
 		}
 		if class < 0 {
@@ -310,7 +310,7 @@ func (cfg *config) set(args [][]byte) error {
 // sameValue reports whether s is another way to write a value.
 func sameValue(value, s string) bool {
 	n, err := parseSize(s)
-	return strings.EqualFold(s, value) || err == nil && strconv.FormatInt(n, 10) == value
+	return resp.Is([]byte(s), value) || err == nil && strconv.FormatInt(n, 10) == value
 }
 
 func configResetstatCommand(c *client, args [][]byte) {

@@ -12,7 +12,7 @@ import "bytes"
 // product of the lengths, whatever the pattern.
 func match(pattern, s []byte, fold bool) bool {
 	if fold {
-		pattern, s = bytes.ToLower(pattern), bytes.ToLower(s)
+		pattern, s = []byte(folded(pattern)), []byte(folded(s))
 	}
 
 	star, resume := -1, 0 // the pattern behind the last *, and where in s to try it next
