@@ -336,6 +336,21 @@ func TestWhoSetsEverysecNeedNotWriteForItToSync(t *testing.T) {
 	}
 }
 
+// Where there is room for the data, no more of it may be asked for.
+func TestARewriteReservesNoMoreThanItWrites(t *testing.T) {
+	r := open(t, tempFile(t))
+	defer r.Close()
+	for _, length := range []int{0, 1, 7, 100, 40, 5000, 2600, 40_000, 50} {
+		for i := range 100 {
+			r.does("SET", fmt.Sprint(i), strings.Repeat("v", length))
+		}
+		written, err := r.dump(io.Discard)
+		if reserved := r.dbs[0].Dumped(); err != nil || reserved > written || reserved < written-2000 {
+			t.Errorf("values of %d bytes: %d bytes are reserved and %d written, %v", length, reserved, written, err)
+		}
+	}
+}
+
 // Whoever is told of damage cuts the file off: it had better be damage.
 func TestAReadErrorIsNotDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "aof")

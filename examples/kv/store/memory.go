@@ -100,12 +100,10 @@ func (d *DB) store(at Ref, value Value) {
 }
 
 // Dumped returns how long the commands that make the DB are at least: what is
-// around key and value in a command is more than in a record, but for its padding.
+// around key and value in a command is more than in a record. How long the records
+// are says little, for values that became shorter may have stayed where they were.
 func (d *DB) Dumped() (n int64) {
-	n = int64(d.live - 7*d.count)
-	for _, value := range d.big {
-		n += int64(len(value))
-	}
+	d.Each(func(key, value []byte, _ int64) { n += int64(headerSize + len(key) + len(value)) })
 	return n
 }
 
