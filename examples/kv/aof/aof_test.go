@@ -366,4 +366,10 @@ func TestAReadErrorIsNotDamage(t *testing.T) {
 	if _, err := f.load(); !errors.Is(err, unix.EBADF) || strings.Contains(err.Error(), "corrupt") {
 		t.Errorf("said %v", err)
 	}
+
+	// Nor is it the end of the file, from where load would cut it off itself.
+	l := &loader{File: f, end: 17}
+	if err := l.checkEnd(0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("the end: said %v", err)
+	}
 }

@@ -50,8 +50,8 @@ func (f *File) load() (size int64, err error) {
 		if err = l.read(); err == nil {
 			err = l.execute()
 		}
-		if err == errShort && l.hasCommandBehind(at) {
-			err = errors.New("a length in it goes beyond commands that follow")
+		if err == errShort {
+			err = l.checkEnd(at)
 		}
 		if failed := (*os.PathError)(nil); errors.As(err, &failed) {
 			return 0, err // of the disk: the file may be good
@@ -180,11 +180,11 @@ func (l *loader) execute() error {
 	return nil
 }
 
-// hasCommandBehind reports whether there is a command inside the one at offset at.
+// checkEnd returns errShort, unless there is a command inside the one at offset at.
 // A length that was damaged can swallow everything behind it, which then looks
 // like a file that was cut off in a long argument. (An argument that really was,
 // and that has commands in it, is refused too: better ask once too often.)
-func (l *loader) hasCommandBehind(at int64) bool {
+func (l *loader) checkEnd(at int64) error {
 	r := bufio.NewReader(io.NewSectionReader(l.file, at+1, l.end-at-1))
 	var before [2]byte // how the last two lines began
 	for {
@@ -192,10 +192,12 @@ func (l *loader) hasCommandBehind(at int64) bool {
 		switch {
 		case err == bufio.ErrBufferFull:
 			line = []byte{0} // a piece of something long
+		case err == io.EOF:
+			return errShort
 		case err != nil:
-			return false
+			return err
 		case before == [2]byte{'*', '$'} && l.cfg.Commands.Known(bytes.TrimSuffix(line, []byte("\r\n"))):
-			return true
+			return errors.New("a length in it goes beyond commands that follow")
 		}
 		before[0], before[1] = before[1], line[0]
 	}
