@@ -83,6 +83,8 @@ func TestChurnLeavesNothing(t *testing.T) {
 			r.until("some to end", func() bool { return ended > before })
 		}
 		r.until("the rest", func() bool { return r.l.Len() == 0 && ln.Len() == 0 })
+		// Those that were paused when they ended are let go of by the next look for resets.
+		r.until("the look", func() bool { return len(r.l.blind) == 0 })
 	}
 	churn(500)
 	fds, goroutines, mem := descriptors(), runtime.NumGoroutine(), testutil.Heap()
